@@ -1,0 +1,290 @@
+// The only file that knows Python. Each function views its arrays (checked, never converted), releases the GIL, calls C++.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstdlib>
+#include <optional>
+
+#include "binary_loss.h"
+#include "dispatch.h"
+#include "loss.h"
+#include "parallel.h"
+
+namespace py = pybind11;
+using namespace crossent;
+
+namespace {
+
+// Below this many elements a call is over before another thread would have taken the GIL.
+constexpr ptrdiff_t elements_worth_releasing_the_gil = 1 << 14;
+
+[[noreturn]] void refuse(const char* name, const char* why) {
+  throw py::type_error(std::string("_core: ") + name + " " + why);
+}
+
+struct DtypeEntry {
+  char kind;
+  py::ssize_t bytes;
+  Scalar scalar;
+};
+
+// bfloat16 is known to NumPy as two opaque bytes.
+constexpr DtypeEntry dtypes[] = {
+    {'f', 4, Scalar::f32}, {'f', 8, Scalar::f64}, {'f', 2, Scalar::f16}, {'V', 2, Scalar::bf16},
+    {'b', 1, Scalar::boolean}, {'i', 1, Scalar::i8}, {'i', 2, Scalar::i16}, {'i', 4, Scalar::i32},
+    {'i', 8, Scalar::i64}, {'u', 1, Scalar::u8}, {'u', 2, Scalar::u16}, {'u', 4, Scalar::u32}, {'u', 8, Scalar::u64},
+};
+
+Scalar scalar_of(const py::array& a, const char* name) {
+  const py::dtype dtype = a.dtype();
+  for (const DtypeEntry& entry : dtypes) {
+    if (dtype.kind() != entry.kind || dtype.itemsize() != entry.bytes) continue;
+    if (dtype.byteorder() != '=' && dtype.byteorder() != '|') break;
+    return entry.scalar;
+  }
+  refuse(name, "has a dtype that the core doesn't take");
+}
+
+void check(const py::array& a, const char* name, bool is_written) {
+  const auto alignment_flag = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+  if (!(a.flags() & alignment_flag)) refuse(name, "is not aligned");
+  if (is_written && !a.writeable()) refuse(name, "is read-only");
+  for (py::ssize_t i = 0; i < a.ndim(); ++i) {
+    if (a.strides(i) % a.itemsize() != 0) refuse(name, "has a stride that is no multiple of its item size");
+  }
+}
+
+Element element_of(const py::array& a, const char* name) {
+  switch (scalar_of(a, name)) {
+    case Scalar::f32: return Element::f32;
+    case Scalar::f64: return Element::f64;
+    case Scalar::f16: return Element::f16;
+    case Scalar::bf16: return Element::bf16;
+    default: refuse(name, "is not floating");
+  }
+}
+
+bool is_absent(const py::handle& object) { return object.is_none(); }
+
+// The positions of `a`, which has `trailing` axes behind them, become the strides of one operand of the layout.
+void add_strides(const py::array& a, const char* name, int trailing, Layout& layout, Layout::Operand operand) {
+  if (a.ndim() != layout.axes + trailing) refuse(name, "has another number of axes than the logits");
+  for (int i = 0; i < layout.axes; ++i) {
+    if (a.shape(i) != layout.axis[i].extent) refuse(name, "has another shape than the logits");
+    layout.axis[i].stride[operand] = a.strides(i) / a.itemsize();
+  }
+}
+
+Layout layout_of(const py::array& logits) {
+  if (logits.ndim() < 1) refuse("logits", "has no axis");
+  Layout layout;
+  for (py::ssize_t i = 0; i + 1 < logits.ndim(); ++i) layout.add_axis(logits.shape(i));
+  add_strides(logits, "logits", 1, layout, Layout::logits);
+  return layout;
+}
+
+void* data_of(const py::array& a) { return const_cast<void*>(a.data()); }
+
+Operand operand_with_classes(const py::array& a, const char* name, bool is_written, ptrdiff_t classes, Layout& layout,
+                             Layout::Operand operand) {
+  check(a, name, is_written);
+  add_strides(a, name, 1, layout, operand);
+  const py::ssize_t last = a.ndim() - 1;
+  if (a.shape(last) != classes) refuse(name, "has another number of classes than the logits");
+  return {data_of(a), element_of(a, name), a.strides(last) / a.itemsize()};
+}
+
+void* per_position(const py::array& a, const char* name, bool is_written, Layout& layout, Layout::Operand operand) {
+  check(a, name, is_written);
+  add_strides(a, name, 0, layout, operand);
+  return data_of(a);
+}
+
+template <class Function>
+auto without_gil(ptrdiff_t elements, const Function& function) {
+  std::optional<py::gil_scoped_release> release;
+  if (elements >= elements_worth_releasing_the_gil) release.emplace();
+  return function();
+}
+
+Reduction reduction_of(const std::string& name) {
+  if (name == "none") return Reduction::none;
+  if (name == "mean") return Reduction::mean;
+  if (name == "sum") return Reduction::sum;
+  throw py::value_error("unknown reduction '" + name + "'");
+}
+
+std::string position_text(const py::array& target, ptrdiff_t index) {
+  std::string text;
+  for (py::ssize_t i = target.ndim() - 1; i >= 0; --i) {
+    text = std::to_string(index % target.shape(i)) + (text.empty() ? "" : ", ") + text;
+    index /= target.shape(i);
+  }
+  return target.ndim() == 1 ? text : "(" + text + ")";
+}
+
+double cross_entropy_binding(const py::array& logits, const py::array& target, const py::object& weight,
+                             std::optional<int64_t> ignore_index, double label_smoothing, const std::string& reduction,
+                             const py::object& grad_output, const py::object& losses, const py::object& gradient) {
+  CrossEntropyCall call = {};
+  call.layout = layout_of(logits);
+  call.classes = logits.shape(logits.ndim() - 1);
+  if (call.classes == 0 && call.layout.positions() > 0) refuse("logits", "has no classes");
+  call.logits = operand_with_classes(logits, "logits", false, call.classes, call.layout, Layout::logits);
+
+  const Scalar target_scalar = scalar_of(target, "target");
+  if (target_scalar == Scalar::i64) {
+    call.target =
+        static_cast<const int64_t*>(per_position(target, "target", false, call.layout, Layout::target));
+    if (!(target.flags() & py::array::c_style)) refuse("target", "is not contiguous");
+  } else {
+    call.probabilities =
+        operand_with_classes(target, "target", false, call.classes, call.layout, Layout::probabilities);
+  }
+  if (!is_absent(weight)) {
+    const auto array = py::cast<py::array>(weight);
+    check(array, "weight", false);
+    if (scalar_of(array, "weight") != Scalar::f64 || array.ndim() != 1 || array.shape(0) != call.classes ||
+        !(array.flags() & py::array::c_style)) {
+      refuse("weight", "is not a contiguous float64 array of one value a class");
+    }
+    call.weight = static_cast<const double*>(array.data());
+  }
+  call.has_ignore_index = ignore_index.has_value();
+  call.ignore_index = ignore_index.value_or(0);
+  call.label_smoothing = label_smoothing;
+  call.reduction = reduction_of(reduction);
+  if (py::isinstance<py::array>(grad_output)) {
+    const auto array = py::cast<py::array>(grad_output);
+    if (scalar_of(array, "grad_output") != Scalar::f64) refuse("grad_output", "is not float64");
+    call.grad_outputs =
+        static_cast<const double*>(per_position(array, "grad_output", false, call.layout, Layout::scale));
+  } else {
+    call.grad_output = py::cast<double>(grad_output);
+  }
+  if (!is_absent(losses)) {
+    const auto array = py::cast<py::array>(losses);
+    const Element element = element_of(array, "losses");
+    if (element != Element::f32 && element != Element::f64) refuse("losses", "is neither float32 nor float64");
+    call.losses_are_f64 = element == Element::f64;
+    call.losses = per_position(array, "losses", true, call.layout, Layout::losses);
+  }
+  if (!is_absent(gradient)) {
+    call.gradient = operand_with_classes(py::cast<py::array>(gradient), "grad", true, call.classes, call.layout,
+                                         Layout::output);
+    const Element in = call.logits.element, out = call.gradient.element;
+    const bool is_half = in == Element::f16 || in == Element::bf16;
+    if (out != in && !(is_half && out == Element::f32)) refuse("grad", "has another dtype than the logits");
+  }
+
+  const CrossEntropyOutcome outcome = without_gil(logits.size(), [&] { return cross_entropy(call); });
+  if (outcome.bad_position >= 0) {
+    throw py::index_error("target at position " + position_text(target, outcome.bad_position) + " is " +
+                          std::to_string(outcome.bad_target) + ", but there are " + std::to_string(call.classes) +
+                          " classes (valid: 0 to " + std::to_string(call.classes - 1) +
+                          (ignore_index ? ", or ignore_index=" + std::to_string(*ignore_index) : "") + ")");
+  }
+  if (outcome.target_changed) throw py::index_error("target was changed to a value out of range during the call");
+  return outcome.value;
+}
+
+void softmax_binding(const py::array& x, const py::array& out, bool logarithm) {
+  SoftmaxCall call = {};
+  call.layout = layout_of(x);
+  call.classes = x.shape(x.ndim() - 1);
+  if (call.classes == 0) return;
+  call.operation = logarithm ? Operation::log_softmax : Operation::softmax;
+  call.logits = operand_with_classes(x, "x", false, call.classes, call.layout, Layout::logits);
+  call.output = operand_with_classes(out, "out", true, call.classes, call.layout, Layout::output);
+  const bool is_half = call.logits.element == Element::f16 || call.logits.element == Element::bf16;
+  if (call.output.element != call.logits.element && !(is_half && call.output.element == Element::f32)) {
+    refuse("out", "has another dtype than x");
+  }
+  without_gil(x.size(), [&] { softmax(call); });
+}
+
+void logsumexp_binding(const py::array& x, const py::array& out) {
+  SoftmaxCall call = {};
+  call.layout = layout_of(x);
+  call.classes = x.shape(x.ndim() - 1);
+  if (call.classes == 0) refuse("x", "has no classes");
+  call.operation = Operation::logsumexp;
+  call.logits = operand_with_classes(x, "x", false, call.classes, call.layout, Layout::logits);
+  const Element element = element_of(out, "out");
+  if (element != Element::f32 && element != Element::f64) refuse("out", "is neither float32 nor float64");
+  call.losses_are_f64 = element == Element::f64;
+  call.losses = per_position(out, "out", true, call.layout, Layout::losses);
+  without_gil(x.size(), [&] { softmax(call); });
+}
+
+BinaryOperand binary_operand(const py::handle& object, const char* name, bool is_written, const BinaryCall& call) {
+  BinaryOperand operand;
+  if (is_absent(object)) return operand;
+  const auto array = py::cast<py::array>(object);
+  check(array, name, is_written);
+  if (array.ndim() != call.axes) refuse(name, "has another number of axes than x");
+  operand.data = data_of(array);
+  operand.scalar = scalar_of(array, name);
+  for (int i = 0; i < call.axes; ++i) {
+    if (array.shape(i) != call.extent[i]) refuse(name, "has another shape than x");
+    operand.stride[i] = array.strides(i);
+  }
+  return operand;
+}
+
+double binary_cross_entropy_binding(const py::array& x, const py::array& target, const py::object& weight,
+                                    const py::object& pos_weight, bool from_logits, const py::object& grad_output,
+                                    const py::object& losses, const py::object& gradient) {
+  BinaryCall call = {};
+  call.axes = static_cast<int>(x.ndim());
+  for (int i = 0; i < call.axes; ++i) call.extent[i] = x.shape(i);
+  call.from_logits = from_logits;
+  element_of(x, "x");
+  call.x = binary_operand(x, "x", false, call);
+  call.target = binary_operand(target, "target", false, call);
+  call.weight = binary_operand(weight, "weight", false, call);
+  call.pos_weight = binary_operand(pos_weight, "pos_weight", false, call);
+  if (py::isinstance<py::array>(grad_output)) {
+    call.grad_outputs = binary_operand(grad_output, "grad_output", false, call);
+  } else {
+    call.grad_output = py::cast<double>(grad_output);
+  }
+  call.losses = binary_operand(losses, "losses", true, call);
+  call.gradient = binary_operand(gradient, "grad", true, call);
+  if (!is_absent(losses)) element_of(py::cast<py::array>(losses), "losses");
+  if (!is_absent(gradient)) element_of(py::cast<py::array>(gradient), "grad");
+  return without_gil(x.size(), [&] { return binary_cross_entropy(call); });
+}
+
+py::dict build_info() {
+  py::dict info;
+  info["version"] = CROSSENT_VERSION;
+  info["compiler"] = CROSSENT_COMPILER;
+  const int version = openmp_version();
+  info["openmp"] = version ? py::object(py::str(std::to_string(version))) : py::object(py::none());
+  info["instruction_sets"] = compiled_instruction_sets();
+  return info;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
+  if (const char* name = std::getenv("CROSSENT_ISA"); name && *name) {
+    try {
+      select_instruction_set(name);
+    } catch (const std::invalid_argument& error) {
+      throw py::import_error(std::string("CROSSENT_ISA: ") + error.what());
+    }
+  }
+  m.def("cross_entropy", &cross_entropy_binding);
+  m.def("softmax", &softmax_binding);
+  m.def("logsumexp", &logsumexp_binding);
+  m.def("binary_cross_entropy", &binary_cross_entropy_binding);
+  m.def("set_num_threads", &set_thread_limit);
+  m.def("get_num_threads", &thread_limit);
+  m.def("instruction_sets", &supported_instruction_sets);
+  m.def("get_instruction_set", [] { return active_kernels().instruction_set; });
+  m.def("set_instruction_set", &select_instruction_set);
+  m.def("build_info", &build_info);
+}

@@ -1,0 +1,90 @@
+// The one list of instruction sets, best first. A new one needs a line here, one in CMakeLists.txt and a section in
+// simd/native.h.
+#include "dispatch.h"
+
+#include <atomic>
+#include <stdexcept>
+
+namespace crossent {
+
+#define CROSSENT_DECLARE(isa)                 \
+  namespace isa {                             \
+  SegmentResult segment_float(const Segment&);  \
+  SegmentResult segment_double(const Segment&); \
+  void binary(const BinarySegment&);          \
+  }
+#define CROSSENT_KERNELS(isa, is_supported) {#isa, is_supported, isa::segment_float, isa::segment_double, isa::binary}
+
+#if defined(__x86_64__)
+CROSSENT_DECLARE(avx512)
+CROSSENT_DECLARE(avx2)
+#endif
+CROSSENT_DECLARE(baseline)
+
+namespace {
+
+bool always() { return true; }
+
+#if defined(__x86_64__)
+// The features of x86-64-v3 and -v4 that the compiler may use, with the operating system's support for their registers.
+bool has_v3() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+         __builtin_cpu_supports("bmi2");
+}
+bool has_v4() {
+  return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+constexpr Kernels best_first[] = {
+#if defined(__x86_64__)
+    CROSSENT_KERNELS(avx512, has_v4),
+    CROSSENT_KERNELS(avx2, has_v3),
+#endif
+    CROSSENT_KERNELS(baseline, always),
+};
+
+const Kernels* best() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+#endif
+  for (const Kernels& kernels : best_first) {
+    if (kernels.is_supported()) return &kernels;
+  }
+  return nullptr;
+}
+
+std::atomic<const Kernels*> active{best()};
+
+std::vector<std::string> names(bool only_supported) {
+  std::vector<std::string> result;
+  for (const Kernels& kernels : best_first) {
+    if (!only_supported || kernels.is_supported()) result.emplace_back(kernels.instruction_set);
+  }
+  return result;
+}
+
+}  // namespace
+
+const Kernels& active_kernels() { return *active.load(std::memory_order_acquire); }
+
+std::vector<std::string> supported_instruction_sets() { return names(true); }
+std::vector<std::string> compiled_instruction_sets() { return names(false); }
+
+void select_instruction_set(const std::string& name) {
+  for (const Kernels& kernels : best_first) {
+    if (name == kernels.instruction_set && kernels.is_supported()) {
+      active.store(&kernels, std::memory_order_release);
+      return;
+    }
+  }
+  std::string valid;
+  for (const std::string& each : supported_instruction_sets()) valid += (valid.empty() ? "" : ", ") + each;
+  bool is_compiled = false;
+  for (const std::string& each : compiled_instruction_sets()) is_compiled |= each == name;
+  throw std::invalid_argument("instruction set '" + name + "' is " +
+                              (is_compiled ? "not supported by this CPU" : "unknown") + "; valid here: " + valid);
+}
+
+}  // namespace crossent

@@ -1,0 +1,87 @@
+// What a kernel is given and the table of kernels. Plain data, no dependence on an instruction set: this is the border
+// between the driver (loss.cpp) and simd/.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace crossent {
+
+enum class Element : uint8_t { f32, f64, f16, bf16 };
+
+enum class Operation : uint8_t { cross_entropy, softmax, log_softmax, logsumexp };
+
+// What is the same for every position of a call.
+//
+// The weighted target of class c at a position is t_c = factor_c · q_c + base_c + [c = y] · target_share · weight_y, with
+// q the position's class probabilities and y its class index, whichever there is. Then, with W = sum of t_c,
+//     loss = sum of t_c · (lse - x_c)         gradient_c = scale · (softmax_c · W - t_c).
+struct Problem {
+  Operation operation;
+  ptrdiff_t classes;
+  bool has_ignore_index;
+  int64_t ignore_index;
+  double target_share;       // 1 - label_smoothing
+  const double* weight;      // by class; null means 1
+  const void* base;          // by class, float or double as the logits are computed; null means 0
+  const void* factor;        // likewise; null unless targets are probabilities
+  double base_sum;           // over the classes
+  bool base_is_zero;         // every base_c is 0
+  bool gradient_is_zero;     // the mean's denominator is 0
+  bool losses_are_f64;
+};
+
+// One array along the positions of a segment; strides in elements.
+struct Plane {
+  void* data;
+  Element element;
+  ptrdiff_t position_stride, class_stride;
+};
+
+// Positions in a line: the unit of work of a kernel.
+struct Segment {
+  const Problem* problem;
+  ptrdiff_t positions;
+  Plane logits;
+  Plane output;         // the gradient, softmax or log-softmax; data may be null, or the logits' own
+  Plane probabilities;  // data may be null
+  const int64_t* target;
+  ptrdiff_t target_stride;
+  const double* scale;  // the gradient's factor
+  ptrdiff_t scale_stride;
+  void* losses;  // may be null
+  ptrdiff_t losses_stride;
+  void* scratch;  // of scratch_bytes(…)
+};
+
+struct SegmentResult {
+  double loss_sum, loss_sum_error;  // the sum is loss_sum + loss_sum_error, to about twice the precision of double
+  bool target_changed;              // a target out of range, which the driver had seen in range before
+};
+
+constexpr ptrdiff_t chunk_classes = 16384;    // classes whose sum is formed at once; fixed, since it decides on bits
+constexpr ptrdiff_t batch_positions = 64;     // positions handled together at most
+constexpr ptrdiff_t few_classes = 64;         // up to here positions, not classes, are the lanes
+constexpr ptrdiff_t lanes_at_most = 16;       // positions in a vector of floats
+constexpr ptrdiff_t scratch_bytes(ptrdiff_t classes) {
+  const ptrdiff_t elements = classes <= few_classes ? classes * batch_positions : chunk_classes;
+  return 2 * (elements < chunk_classes ? elements : chunk_classes) * ptrdiff_t(sizeof(double));
+}
+
+// Elementwise binary cross-entropy over `count` elements, everything side by side in doubles.
+struct BinarySegment {
+  bool from_logits;
+  ptrdiff_t count;
+  const double *x, *target, *weight, *pos_weight, *scale;
+  double *losses, *gradient;  // gradient may be null
+};
+
+struct Kernels {
+  const char* instruction_set;
+  bool (*is_supported)();  // by this CPU
+  SegmentResult (*segment_float)(const Segment&);  // logits of float and of half precision
+  SegmentResult (*segment_double)(const Segment&);
+  void (*binary)(const BinarySegment&);
+};
+
+}  // namespace crossent

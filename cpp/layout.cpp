@@ -1,0 +1,50 @@
+#include "layout.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+
+namespace crossent {
+
+ptrdiff_t Layout::positions() const {
+  ptrdiff_t count = 1;
+  for (int i = 0; i < axes; ++i) count *= axis[i].extent;
+  return count;
+}
+
+void Layout::simplify() {
+  axes = static_cast<int>(std::remove_if(axis, axis + axes, [](const Axis& a) { return a.extent == 1; }) - axis);
+  const auto step = [](const Axis& a) {  // a broadcast axis goes to the outside
+    return a.stride[logits] == 0 ? std::numeric_limits<ptrdiff_t>::max() : std::abs(a.stride[logits]);
+  };
+  std::stable_sort(axis, axis + axes, [&](const Axis& a, const Axis& b) { return step(a) > step(b); });
+  int last = 0;
+  for (int i = 1; i < axes; ++i) {
+    Axis& outer = axis[last];
+    const Axis& inner = axis[i];
+    bool is_even = true;
+    for (int o = 0; o < operands; ++o) is_even &= outer.stride[o] == inner.stride[o] * inner.extent;
+    if (is_even) {
+      const ptrdiff_t extent = outer.extent * inner.extent;
+      outer = inner;
+      outer.extent = extent;
+    } else {
+      axis[++last] = inner;
+    }
+  }
+  if (axes > 0) axes = last + 1;
+}
+
+Layout::Line Layout::line(ptrdiff_t position, ptrdiff_t end) const {
+  Line result = {1, {}};
+  ptrdiff_t index = position;
+  for (int i = axes - 1; i >= 0; --i) {
+    const ptrdiff_t along = index % axis[i].extent;
+    index /= axis[i].extent;
+    if (i == axes - 1) result.count = std::min(axis[i].extent - along, end - position);
+    for (int o = 0; o < operands; ++o) result.offset[o] += along * axis[i].stride[o];
+  }
+  return result;
+}
+
+}  // namespace crossent

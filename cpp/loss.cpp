@@ -1,0 +1,263 @@
+// Positions are cut into blocks of a size that depends on the number of classes alone; the blocks are shared out among
+// threads, and their sums are added in block order, so that no result depends on the number of threads.
+#include "loss.h"
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "dispatch.h"
+#include "long_sum.h"
+#include "parallel.h"
+
+namespace crossent {
+namespace {
+
+// One pass over class indices: what the mean divides by, and whether all of them are classes.
+struct TargetScan {
+  double weight_sum = 0;  // of the valid targets; their number without weights
+  ptrdiff_t bad_position = -1;
+};
+
+TargetScan scan_targets(const CrossEntropyCall& call, ptrdiff_t positions) {
+  constexpr ptrdiff_t block_positions = 1 << 14;
+  const ptrdiff_t blocks = (positions + block_positions - 1) / block_positions;
+  std::vector<TargetScan> found(static_cast<size_t>(blocks));
+  for_each_block(blocks, threads_for(positions, blocks), [&](ptrdiff_t block, int) {
+    TargetScan scan;
+    LongSum weight_sum;
+    ptrdiff_t valid = 0;
+    const ptrdiff_t first = block * block_positions, end = std::min(positions, first + block_positions);
+    for (ptrdiff_t p = first; p < end; ++p) {
+      const int64_t label = call.target[p];
+      if (call.has_ignore_index && label == call.ignore_index) continue;
+      if (static_cast<uint64_t>(label) >= static_cast<uint64_t>(call.classes)) {
+        scan.bad_position = p;
+        break;
+      }
+      ++valid;
+      if (call.weight) weight_sum.add(call.weight[label]);
+    }
+    scan.weight_sum = call.weight ? weight_sum.total() : static_cast<double>(valid);
+    found[static_cast<size_t>(block)] = scan;
+  });
+  TargetScan all;
+  LongSum weight_sum;
+  for (const TargetScan& scan : found) {
+    if (scan.bad_position >= 0) return scan;
+    weight_sum.add(scan.weight_sum);
+  }
+  all.weight_sum = weight_sum.total();
+  return all;
+}
+
+// base_c and factor_c of kernels.h, in the type the logits are computed in.
+template <class T>
+struct ClassTerms {
+  std::vector<T> base, factor;
+
+  ClassTerms(const CrossEntropyCall& call, Problem& problem) {
+    const bool has_probabilities = call.probabilities.data != nullptr;
+    if (!has_probabilities && call.label_smoothing == 0) return;
+    const auto classes = static_cast<size_t>(call.classes);
+    base.resize(classes);
+    if (has_probabilities) factor.resize(classes);
+    LongSum sum;
+    for (size_t c = 0; c < classes; ++c) {
+      const double weight = call.weight ? call.weight[c] : 1.0;
+      base[c] = static_cast<T>(call.label_smoothing / static_cast<double>(call.classes) * weight);
+      if (has_probabilities) factor[c] = static_cast<T>((1 - call.label_smoothing) * weight);
+      sum.add(static_cast<double>(base[c]));
+      problem.base_is_zero &= base[c] == 0;
+    }
+    problem.base = base.data();
+    problem.factor = has_probabilities ? factor.data() : nullptr;
+    problem.base_sum = sum.total();
+  }
+};
+
+// Scratch memory for each thread, taken from the heap only where it is large.
+class Scratch {
+ public:
+  Scratch(ptrdiff_t bytes, int threads) : bytes_((bytes + 63) / 64 * 64) {
+    if (bytes_ * threads > static_cast<ptrdiff_t>(sizeof(small_))) {
+      heap_.reset(static_cast<char*>(::operator new(static_cast<size_t>(bytes_ * threads), std::align_val_t{64})));
+    }
+  }
+  void* of_thread(int thread) { return (heap_ ? heap_.get() : small_) + thread * bytes_; }
+
+ private:
+  struct Free {
+    void operator()(char* p) const { ::operator delete(p, std::align_val_t{64}); }
+  };
+  ptrdiff_t bytes_;
+  std::unique_ptr<char, Free> heap_;
+  alignas(64) char small_[16384];
+};
+
+ptrdiff_t scratch_for(const Segment& segment, ptrdiff_t classes) {
+  const auto is_row = [](const Plane& plane) { return plane.data == nullptr || plane.class_stride == 1; };
+  const bool needs_none = classes > few_classes && is_row(segment.logits) && is_row(segment.output) &&
+                          !segment.probabilities.data;
+  return needs_none ? 0 : scratch_bytes(classes);
+}
+
+// Some 2^16 elements, in whole batches; few positions only where a single one is a lot of work.
+ptrdiff_t positions_per_block(ptrdiff_t classes, bool by_columns) {
+  const ptrdiff_t whole = by_columns ? lanes_at_most : 1;
+  const ptrdiff_t wanted = (ptrdiff_t{1} << 16) / classes;
+  if (classes <= 4096) return std::max(batch_positions, (wanted + batch_positions - 1) / batch_positions * batch_positions);
+  return std::max(wanted, whole);
+}
+
+template <class T>
+T* advanced(T* data, ptrdiff_t elements) {
+  return data ? data + elements : nullptr;
+}
+
+void* advanced(void* data, Element element, ptrdiff_t elements) {
+  const ptrdiff_t size = element == Element::f64 ? 8 : element == Element::f32 ? 4 : 2;
+  return data ? static_cast<char*>(data) + elements * size : nullptr;
+}
+
+// Runs the kernel over all positions of `layout`; `start` is the segment of position 0 with its strides filled in.
+SegmentResult run(const Layout& layout, const Segment& start) {
+  const Problem& problem = *start.problem;
+  const ptrdiff_t positions = layout.positions();
+  const bool by_columns = start.logits.position_stride == 1 && start.logits.class_stride != 1;
+  const ptrdiff_t block_positions = positions_per_block(problem.classes, by_columns);
+  const ptrdiff_t blocks = (positions + block_positions - 1) / block_positions;
+  const bool is_huge = positions > std::numeric_limits<ptrdiff_t>::max() / problem.classes;
+  const int threads =
+      threads_for(is_huge ? std::numeric_limits<ptrdiff_t>::max() : positions * problem.classes, blocks);
+
+  const Kernels& kernels = active_kernels();
+  const auto kernel = start.logits.element == Element::f64 ? kernels.segment_double : kernels.segment_float;
+  Scratch scratch(scratch_for(start, problem.classes), threads);
+  std::vector<SegmentResult> results(static_cast<size_t>(blocks));
+  for_each_block(blocks, threads, [&](ptrdiff_t block, int thread) {
+    LongSum sum;
+    bool target_changed = false;
+    const ptrdiff_t end = std::min(positions, (block + 1) * block_positions);
+    for (ptrdiff_t position = block * block_positions; position < end;) {
+      const Layout::Line line = layout.line(position, end);
+      Segment segment = start;
+      const auto move = [&](Plane& plane, Layout::Operand operand) {
+        plane.data = advanced(plane.data, plane.element, line.offset[operand]);
+      };
+      segment.positions = line.count;
+      move(segment.logits, Layout::logits);
+      move(segment.output, Layout::output);
+      move(segment.probabilities, Layout::probabilities);
+      segment.target = advanced(segment.target, line.offset[Layout::target]);
+      segment.scale += line.offset[Layout::scale];
+      segment.losses =
+          advanced(segment.losses, problem.losses_are_f64 ? Element::f64 : Element::f32, line.offset[Layout::losses]);
+      segment.scratch = scratch.of_thread(thread);
+      const SegmentResult result = kernel(segment);
+      sum.add(result.loss_sum, result.loss_sum_error);
+      target_changed |= result.target_changed;
+      position += line.count;
+    }
+    results[static_cast<size_t>(block)] = {sum.sum, sum.error, target_changed};
+  });
+  LongSum sum;
+  SegmentResult all = {0, 0, false};
+  for (const SegmentResult& result : results) {
+    sum.add(result.loss_sum, result.loss_sum_error);
+    all.target_changed |= result.target_changed;
+  }
+  all.loss_sum = sum.total();
+  return all;
+}
+
+Plane plane_of(const Operand& operand, const Layout& layout, Layout::Operand position) {
+  return {operand.data, operand.element, layout.last_stride(position), operand.class_stride};
+}
+
+}  // namespace
+
+CrossEntropyOutcome cross_entropy(const CrossEntropyCall& call) {
+  CrossEntropyOutcome outcome;
+  Layout layout = call.layout;
+  const ptrdiff_t positions = layout.positions();
+  double denominator = static_cast<double>(positions);
+  if (call.target) {
+    const TargetScan scan = scan_targets(call, positions);
+    if (scan.bad_position >= 0) {
+      outcome.bad_position = scan.bad_position;
+      outcome.bad_target = call.target[scan.bad_position];
+      return outcome;
+    }
+    denominator = scan.weight_sum;
+  }
+  const bool is_mean = call.reduction == Reduction::mean;
+  if (positions == 0) {
+    outcome.value = is_mean ? std::numeric_limits<double>::quiet_NaN() : 0.0;
+    return outcome;
+  }
+
+  Problem problem = {};
+  problem.operation = Operation::cross_entropy;
+  problem.classes = call.classes;
+  problem.has_ignore_index = call.has_ignore_index;
+  problem.ignore_index = call.ignore_index;
+  problem.target_share = 1 - call.label_smoothing;
+  problem.weight = call.weight;
+  problem.base_is_zero = true;
+  problem.gradient_is_zero = is_mean && denominator == 0;
+  problem.losses_are_f64 = call.losses_are_f64;
+  const bool is_double = call.logits.element == Element::f64;
+  std::unique_ptr<ClassTerms<double>> double_terms;
+  std::unique_ptr<ClassTerms<float>> float_terms;
+  if (is_double) {
+    double_terms = std::make_unique<ClassTerms<double>>(call, problem);
+  } else {
+    float_terms = std::make_unique<ClassTerms<float>>(call, problem);
+  }
+
+  layout.simplify();
+  const double scale = is_mean ? call.grad_output / denominator : call.grad_output;
+  Segment start = {};
+  start.problem = &problem;
+  start.logits = plane_of(call.logits, layout, Layout::logits);
+  start.output = plane_of(call.gradient, layout, Layout::output);
+  start.probabilities = plane_of(call.probabilities, layout, Layout::probabilities);
+  start.target = call.target;
+  start.target_stride = layout.last_stride(Layout::target);
+  start.scale = call.grad_outputs ? call.grad_outputs : &scale;
+  start.scale_stride = call.grad_outputs ? layout.last_stride(Layout::scale) : 0;
+  start.losses = call.losses;
+  start.losses_stride = layout.last_stride(Layout::losses);
+  const SegmentResult result = run(layout, start);
+  outcome.target_changed = result.target_changed;
+  outcome.value = !is_mean               ? result.loss_sum
+                  : denominator == 0.0 ? std::numeric_limits<double>::quiet_NaN()
+                                         : result.loss_sum / denominator;
+  return outcome;
+}
+
+void softmax(const SoftmaxCall& call) {
+  if (call.layout.positions() == 0) return;
+  Problem problem = {};
+  problem.operation = call.operation;
+  problem.classes = call.classes;
+  problem.target_share = 1;
+  problem.base_is_zero = true;
+  problem.losses_are_f64 = call.losses_are_f64;
+  const double scale = 1;
+  Layout layout = call.layout;
+  layout.simplify();
+  Segment start = {};
+  start.problem = &problem;
+  start.logits = plane_of(call.logits, layout, Layout::logits);
+  start.output = plane_of(call.output, layout, Layout::output);
+  start.scale = &scale;
+  start.losses = call.losses;
+  start.losses_stride = layout.last_stride(Layout::losses);
+  run(layout, start);
+}
+
+}  // namespace crossent

@@ -1,0 +1,58 @@
+// The C++ interface of the losses: plain pointers and strides in, numbers out. No Python, no instruction set.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels.h"
+#include "layout.h"
+
+namespace crossent {
+
+// An operand along positions and classes; its strides along the positions are in a Layout.
+struct Operand {
+  void* data = nullptr;
+  Element element = Element::f32;
+  ptrdiff_t class_stride = 0;  // in elements
+};
+
+enum class Reduction : uint8_t { none, mean, sum };
+
+struct CrossEntropyCall {
+  Layout layout;
+  ptrdiff_t classes;
+  Operand logits, gradient, probabilities;  // the last two may be absent
+  const int64_t* target;                    // class indices in C order, or null
+  const double* weight;                     // by class, or null
+  bool has_ignore_index;
+  int64_t ignore_index;
+  double label_smoothing;
+  Reduction reduction;
+  double grad_output;          // for every position, unless
+  const double* grad_outputs;  // each has its own
+  void* losses;                // by position, or null
+  bool losses_are_f64;
+};
+
+struct CrossEntropyOutcome {
+  double value = 0;  // the mean or the sum
+  // The first target in C order that is neither a class nor ignored; nothing has been written then. -1: there is none.
+  ptrdiff_t bad_position = -1;
+  int64_t bad_target = 0;
+  bool target_changed = false;  // it turned out of range while the losses were computed
+};
+
+CrossEntropyOutcome cross_entropy(const CrossEntropyCall& call);
+
+// Softmax and log-softmax into `output`, or logsumexp into `losses`.
+struct SoftmaxCall {
+  Layout layout;
+  ptrdiff_t classes;
+  Operation operation;
+  Operand logits, output;
+  void* losses;
+  bool losses_are_f64;
+};
+
+void softmax(const SoftmaxCall& call);
+
+}  // namespace crossent

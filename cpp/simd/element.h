@@ -1,0 +1,188 @@
+// COMPILED ONCE PER INSTRUCTION SET. What lies in memory (float16, bfloat16, float32, float64) and the lanes it is computed
+// in: float for the first three, double for the last.
+#pragma once
+
+#include "../kernels.h"
+#include "vec.h"
+
+namespace crossent::CROSSENT_ISA {
+namespace {
+
+struct F32 {
+  using Storage = float;
+  using Real = float;
+  static CROSSENT_INLINE Vec<float> load(const float* p) { return CROSSENT_ISA::load(p); }
+  static CROSSENT_INLINE void store(float* p, const Vec<float>& a) { CROSSENT_ISA::store(p, a); }
+};
+
+struct F64 {
+  using Storage = double;
+  using Real = double;
+  static CROSSENT_INLINE Vec<double> load(const double* p) { return CROSSENT_ISA::load(p); }
+  static CROSSENT_INLINE void store(double* p, const Vec<double>& a) { CROSSENT_ISA::store(p, a); }
+};
+
+struct F16 {
+  using Storage = uint16_t;
+  using Real = float;
+  static CROSSENT_INLINE Vec<float> load(const uint16_t* p) {
+    Vec<float> r;
+    CROSSENT_FOR_PARTS r.part[i] = load_half(p + i * Vec<float>::lanes_per_part);
+    return r;
+  }
+  static CROSSENT_INLINE void store(uint16_t* p, const Vec<float>& a) {
+    CROSSENT_FOR_PARTS store_half(p + i * Vec<float>::lanes_per_part, a.part[i]);
+  }
+};
+
+struct BF16 {
+  using Storage = uint16_t;
+  using Real = float;
+  static CROSSENT_INLINE Vec<float> load(const uint16_t* p) {
+    Vec<float> r;
+    CROSSENT_FOR_PARTS r.part[i] = load_brain(p + i * Vec<float>::lanes_per_part);
+    return r;
+  }
+  static CROSSENT_INLINE void store(uint16_t* p, const Vec<float>& a) {
+    CROSSENT_FOR_PARTS store_brain(p + i * Vec<float>::lanes_per_part, a.part[i]);
+  }
+};
+
+// The element that is stored as it is computed.
+template <class T>
+struct PlainElement {
+  using type = F32;
+};
+template <>
+struct PlainElement<double> {
+  using type = F64;
+};
+template <class T>
+using PlainOf = typename PlainElement<T>::type;
+
+template <class E>
+constexpr int element_lanes = lanes<typename E::Real>;
+
+// The first `count` lanes from memory, the others `fill`. Never reads beyond them.
+template <class E>
+__attribute__((noinline)) Vec<typename E::Real> load_few(const typename E::Storage* p, ptrdiff_t count,
+                                                         typename E::Real fill) {
+  alignas(64) typename E::Storage memory[element_lanes<E>] = {};
+  alignas(64) typename E::Real lane[element_lanes<E>];
+  for (ptrdiff_t i = 0; i < count; ++i) memory[i] = p[i];
+  store(lane, E::load(memory));
+  for (ptrdiff_t i = count; i < element_lanes<E>; ++i) lane[i] = fill;
+  return load(lane);
+}
+
+template <class E>
+CROSSENT_INLINE Vec<typename E::Real> load_partial(const typename E::Storage* p, ptrdiff_t count,
+                                                   typename E::Real fill) {
+  if (count >= element_lanes<E>) return E::load(p);
+#if defined(__AVX512F__)
+  if constexpr (sizeof(typename E::Storage) == 4) {
+    return {_mm512_mask_loadu_ps(_mm512_set1_ps(fill), (__mmask16)((1u << count) - 1), p)};
+  } else if constexpr (sizeof(typename E::Storage) == 8) {
+    return {_mm512_mask_loadu_pd(_mm512_set1_pd(fill), (__mmask8)((1u << count) - 1), p)};
+  }
+#endif
+  return load_few<E>(p, count, fill);
+}
+
+template <class E>
+__attribute__((noinline)) void store_few(typename E::Storage* p, const Vec<typename E::Real>& a, ptrdiff_t count) {
+  alignas(64) typename E::Storage memory[element_lanes<E>];
+  E::store(memory, a);
+  for (ptrdiff_t i = 0; i < count; ++i) p[i] = memory[i];
+}
+
+template <class E>
+CROSSENT_INLINE void store_partial(typename E::Storage* p, const Vec<typename E::Real>& a, ptrdiff_t count) {
+  if (count >= element_lanes<E>) return E::store(p, a);
+#if defined(__AVX512F__)
+  if constexpr (sizeof(typename E::Storage) == 4) {
+    return _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), a.part[0]);
+  } else if constexpr (sizeof(typename E::Storage) == 8) {
+    return _mm512_mask_storeu_pd(p, (__mmask8)((1u << count) - 1), a.part[0]);
+  }
+#endif
+  store_few<E>(p, a, count);
+}
+
+// One element at a time, for the few that are touched alone.
+template <class E>
+CROSSENT_INLINE typename E::Real load_one(const typename E::Storage* p) {
+  if constexpr (sizeof(typename E::Storage) != 2) {
+    return *p;
+  } else {
+    typename E::Storage memory[element_lanes<E>] = {*p};
+    typename E::Real lane[element_lanes<E>];
+    store(lane, E::load(memory));
+    return lane[0];
+  }
+}
+
+template <class E>
+CROSSENT_INLINE void store_one(typename E::Storage* p, typename E::Real value) {
+  if constexpr (sizeof(typename E::Storage) != 2) {
+    *p = value;
+  } else {
+    typename E::Storage memory[element_lanes<E>];
+    E::store(memory, splat(value));
+    *p = memory[0];
+  }
+}
+
+// function(E{}) for the element type E that is only known when running.
+template <class Function>
+CROSSENT_INLINE auto with_element(Element element, const Function& function) {
+  switch (element) {
+    case Element::f16: return function(F16{});
+    case Element::bf16: return function(BF16{});
+    case Element::f64: return function(F64{});
+    default: return function(F32{});
+  }
+}
+
+// A line of elements at any stride becomes lanes' own type, side by side.
+template <class T>
+void gather_line(const void* source, Element element, ptrdiff_t stride, ptrdiff_t count, T* target) {
+  with_element(element, [&](auto e) {
+    using E = decltype(e);
+    const auto* p = static_cast<const typename E::Storage*>(source);
+    constexpr int width = element_lanes<E>;
+    ptrdiff_t i = 0;
+    for (; i < count; i += width) {
+      const ptrdiff_t n = count - i < width ? count - i : width;
+      alignas(64) typename E::Real lane[width];
+      if (stride == 1) {
+        store(lane, load_partial<E>(p + i, n, 0));
+      } else {
+        alignas(64) typename E::Storage memory[width] = {};
+        for (ptrdiff_t k = 0; k < n; ++k) memory[k] = p[(i + k) * stride];
+        store(lane, E::load(memory));
+      }
+      for (ptrdiff_t k = 0; k < n; ++k) target[i + k] = (T)lane[k];
+    }
+  });
+}
+
+// Lanes' own type, side by side, becomes a line of elements at any stride.
+template <class E>
+void scatter_line(const typename E::Real* source, ptrdiff_t count, typename E::Storage* target, ptrdiff_t stride) {
+  constexpr int width = element_lanes<E>;
+  for (ptrdiff_t i = 0; i < count; i += width) {
+    const ptrdiff_t n = count - i < width ? count - i : width;
+    const auto value = load_partial<PlainOf<typename E::Real>>(source + i, n, 0);
+    if (stride == 1) {
+      store_partial<E>(target + i, value, n);
+    } else {
+      alignas(64) typename E::Storage memory[width];
+      E::store(memory, value);
+      for (ptrdiff_t k = 0; k < n; ++k) target[(i + k) * stride] = memory[k];
+    }
+  }
+}
+
+}  // namespace
+}  // namespace crossent::CROSSENT_ISA

@@ -1,0 +1,107 @@
+// COMPILED ONCE PER INSTRUCTION SET. exp(x) times a power of two, and the power of two that suits a row.
+//
+// exp(x) = 2^n · exp(r),  n = round(x · log2 e),  r = x - n · ln 2,  |r| <= ln 2 / 2,  exp(r) = 1 + r + r^2 q(r).
+// A softmax needs exp(x - max). The difference x - max is rounded before exp sees it (60 ulp for a gap of 100), whereas
+// exp(x) · 2^-N with N = round(max · log2 e) only changes the exponent that is put on at the end. So x itself is reduced
+// and N is taken off n. Beyond |max| = 2^16 the reduction would need more digits of ln 2; there x - max is exact for
+// every x that matters (neighbours within a factor of two), and that is formed.
+// q comes from fit_polynomials.py.
+#pragma once
+
+#include "vec.h"
+
+namespace crossent::CROSSENT_ISA {
+namespace {
+
+template <class T>
+struct ExpConstants;
+template <>
+struct ExpConstants<float> {
+  static constexpr float log2_e = 0x1.715476p+0f;
+  static constexpr float ln2_high = 0x1.62e43p-1f, ln2_low = -0x1.05c61p-29f;
+  static constexpr float round_to_integer = 0x1.8p23f;  // x + this - this = round(x) for |x| < 2^22
+  static constexpr float q[] = {0x1p-1f, 0x1.55548ep-3f, 0x1.55545ep-5f, 0x1.123b4ap-7f, 0x1.6db41p-10f};
+  static constexpr float largest = 0x1.fffffep127f;
+  static constexpr double negligible = 200;  // exp(-200) times the largest float is 0
+  static constexpr double headroom = 64;     // binary orders between the largest term of a sum and 1
+};
+template <>
+struct ExpConstants<double> {
+  static constexpr double log2_e = 0x1.71547652b82fep+0;
+  static constexpr double ln2_high = 0x1.62e42feep-1, ln2_low = 0x1.a39ef35793c76p-33;
+  static constexpr double round_to_integer = 0x1.8p52;
+  static constexpr double q[] = {0x1.000000000000cp-1,  0x1.555555555555fp-3,  0x1.555555554fff8p-5,
+                                 0x1.111111110dcb6p-7,  0x1.6c16c185affa4p-10, 0x1.a01a01b8d26fep-13,
+                                 0x1.a019968256916p-16, 0x1.71dde42c743bcp-19, 0x1.28b0554ac4b61p-22,
+                                 0x1.af7ee1b9eb35ep-26};
+  static constexpr double largest = 0x1.fffffffffffffp1023;
+  static constexpr double negligible = 1500;
+  static constexpr double headroom = 512;
+};
+
+// x - n ln 2. With FMA the first step is exact; the two parts of ln 2 leave an error below 2^-31 (float, |x| <= 2^17).
+template <class T>
+CROSSENT_INLINE Vec<T> reduce(const Vec<T>& x, const Vec<T>& n) {
+  using C = ExpConstants<T>;
+  if constexpr (!has_fma && sizeof(T) == 4) {  // in doubles, where the product is exact
+    const Vec<double> ln2 = splat(0x1.62e42fefa39efp-1);
+    Vec<double> x_low, x_high, n_low, n_high;
+    widen(x, x_low, x_high);
+    widen(n, n_low, n_high);
+    return narrow(x_low - n_low * ln2, x_high - n_high * ln2);
+  } else {  // ln2_high of a double has 32 bits: n · ln2_high is exact without FMA too
+    return fma(n, splat<T>(-C::ln2_low), fma(n, splat<T>(-C::ln2_high), x));
+  }
+}
+
+// multiplier · exp(x) · 2^exponent, and the caller's bound for x: x below `lower` counts as `lower`, nan stays nan.
+// Valid for |x|, |lower| <= 2^17 and a whole-numbered exponent; results that are denormal are rounded once.
+// Maximum error 1 ulp (float and double) with multiplier 1, 1.5 ulp with another.
+template <class T>
+CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& exponent, const Vec<T>& multiplier) {
+  using C = ExpConstants<T>;
+  const Vec<T> bounded = max(lower, x);
+  const Vec<T> magic = splat<T>(C::round_to_integer);
+  const Vec<T> n = fma(bounded, splat<T>(C::log2_e), magic) - magic;
+  const Vec<T> r = reduce(bounded, n);
+  constexpr int degree = sizeof(C::q) / sizeof(T) - 1;
+  Vec<T> q = splat<T>(C::q[degree]);
+#pragma GCC unroll 16
+  for (int i = degree - 1; i >= 0; --i) q = fma(q, r, splat<T>(C::q[i]));
+  const Vec<T> exp_minus_one = fma(q, r * r, r);
+  return scale_by_power_of_two(fma(exp_minus_one, multiplier, multiplier), n + exponent);
+}
+
+// What is taken off before exp: exp(x - offset) · 2^-exponent is at most 2^0.5 when x is at most the maximum.
+struct Shift {
+  Vec<double> offset, exponent;
+};
+
+template <class T>
+CROSSENT_INLINE_LARGE Shift shift_of(const Vec<double>& maximum) {
+  const Vec<double> zero = splat(0.0), magic = splat(0x1.8p52), magnitude = absolute(maximum);
+  const auto is_reducible = less(magnitude, splat(0x1.0000000000001p16));
+  const auto is_finite = less(magnitude, splat(__builtin_inf()));
+  const auto is_positive = less(splat(0.0), maximum);
+  // An infinite maximum takes the largest number off, so that finite logits beside +inf vanish instead of overflowing.
+  const Vec<double> beyond = select(is_positive, splat((double)ExpConstants<T>::largest), zero);
+  const Vec<double> offset = select(is_reducible, zero, select(is_finite, maximum, beyond));
+  const Vec<double> exponent = (maximum * splat(ExpConstants<double>::log2_e) + magic) - magic;
+  return {offset, select(is_reducible, exponent, zero)};
+}
+
+// The logits below which exp vanishes beside the maximum, after the offset.
+template <class T>
+CROSSENT_INLINE Vec<double> lower_bound(const Shift& shift) {
+  return shift.exponent * splat(0x1.62e42fefa39efp-1) - splat(ExpConstants<T>::negligible);
+}
+
+// exp(high + low) for |low| below an ulp of high <= 0; 1 ulp.
+[[maybe_unused]] CROSSENT_INLINE_LARGE Vec<double> exp_of_sum(const Vec<double>& high, const Vec<double>& low) {
+  const Vec<double> one = splat(1.0);
+  const Vec<double> value = scaled_exp(high, splat(-800.0), splat(0.0), one);
+  return fma(value, select(less(absolute(low), one), low, splat(0.0)), value);
+}
+
+}  // namespace
+}  // namespace crossent::CROSSENT_ISA

@@ -1,0 +1,115 @@
+// COMPILED ONCE PER INSTRUCTION SET. From the statistics of a batch of positions to their losses, and to the few numbers per
+// position that turn a logit into its gradient, softmax or log-softmax. All in double, a lane for each position.
+#pragma once
+
+#include "statistics.h"
+
+namespace crossent::CROSSENT_ISA {
+namespace {
+
+// The class index of each position: what is known of it before and after the statistics.
+struct Targets {
+  alignas(64) double logit[batch_positions];    // x_y
+  alignas(64) double share[batch_positions];    // target_share · weight_y
+  alignas(64) double base[batch_positions];     // base_y
+  alignas(64) double is_live[batch_positions];  // 0: ignored, contributes nothing whatever its logits are
+  ptrdiff_t index[batch_positions];             // y, or -1 where there is none
+};
+
+struct Coefficients {
+  alignas(64) double loss[batch_positions];
+  alignas(64) double log_sum[batch_positions];  // lse - M
+  // softmax · W · scale = multiplier · exp(x - offset) · 2^exponent, with the multiplier in [1, 2).
+  alignas(64) double multiplier[batch_positions];
+  alignas(64) double exponent[batch_positions];
+  alignas(64) double scale[batch_positions];
+  alignas(64) double target_gradient[batch_positions];
+  alignas(64) double is_live[batch_positions];  // the gradient is not 0 by definition
+};
+
+// value = mantissa · 2^exponent, 1 <= |mantissa| < 2, for normal numbers; the others keep exponent 0.
+CROSSENT_INLINE void split_power_of_two(const Vec<double>& value, Vec<double>& mantissa, Vec<double>& exponent) {
+  const Vec<double> magnitude = absolute(value);
+  const auto is_too_small = less(magnitude, splat(0x1p-1022));
+  const auto is_finite = less(magnitude, splat(__builtin_inf()));
+  const Vec<double> biased =
+      map_bits(magnitude, [](NativeI64 b) { return (NativeI64)(((NativeOf<uint64_t>)b >> 52) | 0x4330000000000000ull); });
+  const Vec<double> unit = map_bits(value, [](NativeI64 b) {
+    return (b & (int64_t)0x800fffffffffffffull) | 0x3ff0000000000000;
+  });
+  const auto keep = [&](const Vec<double>& normal, const Vec<double>& other) {
+    return select(is_too_small, other, select(is_finite, normal, other));
+  };
+  mantissa = keep(unit, value);
+  exponent = keep(biased - splat(0x1p52 + 1023), splat(0.0));
+}
+
+// log(count + rest), nan for an infinite maximum (PyTorch's answer to +inf and to rows of -inf alone).
+CROSSENT_INLINE Vec<double> log_of_count_and_rest(const Vec<double>& maximum, const Vec<double>& count,
+                                                  const Vec<double>& rest) {
+  const Vec<double> value = log_of_sum(count, rest);
+  return value + select(less(absolute(maximum), splat(__builtin_inf())), splat(0.0), splat(__builtin_nan("")));
+}
+
+// T is the type the logits are computed in. With a class index y, q_y = 1 - softmax_y is the share of the other classes,
+// summed without y; its gradient is scale · (softmax_y · W - t_y) = scale · ((W - t_y) - W · q_y).
+template <class T>
+void finish(const Problem& problem, const Statistics& s, const Targets& targets, const double* scale,
+            ptrdiff_t positions, Coefficients& out) {
+  const bool has_index = problem.operation == Operation::cross_entropy && !problem.factor;
+  const bool has_base = problem.base && !problem.base_is_zero;
+  const bool is_loss = problem.operation == Operation::cross_entropy;
+  const Vec<double> zero = splat(0.0), one = splat(1.0);
+  for (ptrdiff_t p = 0; p < positions; p += lanes<double>) {
+    const Vec<double> maximum = load(s.maximum + p), rest = load(s.rest + p), count = load(s.count + p);
+    const Vec<double> log_sum = log_of_count_and_rest(maximum, count, rest), total = count + rest;
+    store(out.log_sum + p, log_sum);
+
+    Vec<double> mass = one, factor = one, live = one;
+    if (is_loss) {
+      factor = load(scale + p);
+      Vec<double> linear = zero;
+      if (problem.factor) {
+        mass = load(s.mass + p);
+        linear = load(s.linear + p);
+        live = load(s.is_used + p);
+      }
+      if (has_index) {
+        const Vec<double> logit = load(targets.logit + p), share = load(targets.share + p);
+        if (has_base) linear = load(s.linear + p);
+        mass = share + splat(problem.base_sum);
+        const ExactSum gap = two_sum(logit, zero - maximum);  // x_y - M, to twice the precision
+        linear = linear + select(equal(share, zero), zero, share * (zero - gap.sum));
+        live = load(targets.is_live + p);
+        if (!has_base) live = select(equal(share, zero), zero, live);
+
+        const auto is_maximum = equal(logit, maximum);
+        const Vec<double> others = select(is_maximum, rest + (count - one), total - exp_of_sum(gap.sum, gap.error));
+        const Vec<double> invalid = log_sum - log_sum;  // nan where the row has no softmax
+        store(out.target_gradient + p,
+              factor * ((mass - (share + load(targets.base + p))) - mass * (others / total)) + invalid);
+      }
+      store(out.loss + p, select(equal(live, zero), zero, fma(mass, log_sum, linear)));
+      if (problem.gradient_is_zero) live = zero;
+    }
+
+    const Shift shift = shift_of<T>(maximum);
+    const Vec<double> unit =
+        scaled_exp(maximum - shift.offset, lower_bound<double>(shift), zero - shift.exponent, one);
+    Vec<double> mantissa, exponent;
+    split_power_of_two(factor * mass / (unit * total) + (log_sum - log_sum), mantissa, exponent);
+    store(out.multiplier + p, mantissa);
+    store(out.exponent + p, exponent - shift.exponent);
+    store(out.scale + p, factor);
+    store(out.is_live + p, live);
+  }
+}
+
+// M + log(count + rest); M itself where it is infinite and no logit is nan.
+CROSSENT_INLINE Vec<double> log_sum_exp(const Vec<double>& maximum, const Vec<double>& count, const Vec<double>& rest) {
+  const auto is_finite = less(absolute(maximum), splat(__builtin_inf()));
+  return select(is_finite, maximum + log_of_sum(count, rest), maximum + rest);
+}
+
+}  // namespace
+}  // namespace crossent::CROSSENT_ISA

@@ -1,0 +1,52 @@
+// COMPILED ONCE PER INSTRUCTION SET. The logarithm of a sum of two doubles, log(a + b), without rounding the sum first.
+//
+// a + b = u + c exactly (two-sum), log(u + c) = log u + c / u to first order, which is enough for |c| <= ulp(u) / 2.
+// u = 2^k · (1 + f) with 1 + f in [1/sqrt 2, sqrt 2];  s = f / (2 + f), z = s^2:
+// log(1 + f) = 2 s + s z R(z) = f - (f^2/2 - s (f^2/2 + z R)), whose leading term f is exact. R is from fit_polynomials.py.
+#pragma once
+
+#include "vec.h"
+
+namespace crossent::CROSSENT_ISA {
+namespace {
+
+// sum + error = a + b exactly (Knuth).
+struct ExactSum {
+  Vec<double> sum, error;
+};
+CROSSENT_INLINE ExactSum two_sum(const Vec<double>& a, const Vec<double>& b) {
+  const Vec<double> sum = a + b, b_part = sum - a;
+  return {sum, (a - (sum - b_part)) + (b - b_part)};
+}
+
+// log(a + b) for a normal a + b > 0 (nan otherwise than finite). Type double, maximum error 1 ulp of the result.
+CROSSENT_INLINE_LARGE Vec<double> log_of_sum(const Vec<double>& a, const Vec<double>& b) {
+  constexpr int64_t one_bits = 0x3ff0000000000000, half_sqrt2_bits = 0x3fe6a09e667f3bcd;
+  const ExactSum u = two_sum(a, b);
+  // k + 1023 sits in the exponent bits once the range [1/sqrt 2, sqrt 2] has been moved to start at a power of two.
+  const Vec<double> k =
+      map_bits(u.sum,
+               [](NativeI64 bits) {
+                 const auto moved = (NativeOf<uint64_t>)(bits + (one_bits - half_sqrt2_bits));
+                 return (NativeI64)((moved >> 52) | 0x4330000000000000ull);  // the double 2^52 + k + 1023
+               }) -
+      splat(0x1p52 + 1023);
+  const Vec<double> mantissa = map_bits(u.sum, [](NativeI64 bits) {
+    const NativeI64 moved = bits + (one_bits - half_sqrt2_bits);
+    return bits - ((moved & 0x7ff0000000000000) - one_bits);
+  });
+  constexpr double r[] = {0x1.5555555555592p-1, 0x1.999999997fdabp-2, 0x1.24924941f1dc8p-2, 0x1.c71c5208c1484p-3,
+                          0x1.74663f09bc1a1p-3, 0x1.39a1b73a65924p-3, 0x1.2f0587f478488p-3};
+  const Vec<double> f = mantissa - splat(1.0);
+  const Vec<double> s = f / (splat(2.0) + f), z = s * s, half_square = splat(0.5) * f * f;
+  Vec<double> series = splat(r[6]);
+#pragma GCC unroll 8
+  for (int i = 5; i >= 0; --i) series = fma(series, z, splat(r[i]));
+  const Vec<double> tail = fma(k, splat(0x1.a39ef35793c76p-33), u.error / u.sum);
+  const Vec<double> curved = half_square - fma(s, fma(z, series, half_square), tail);
+  const Vec<double> result = fma(k, splat(0x1.62e42feep-1), f - curved);
+  return result + (u.sum - u.sum);  // nan for nan and infinity, whose bits the above takes for a number's
+}
+
+}  // namespace
+}  // namespace crossent::CROSSENT_ISA

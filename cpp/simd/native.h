@@ -1,0 +1,204 @@
+// COMPILED ONCE PER INSTRUCTION SET. The registers of this instruction set and the few operations that plain vector
+// arithmetic (+ - * / and comparisons of GNU vectors) can't say. The only file that includes an intrinsics header;
+// a new instruction set needs one more section here and one more line in CMakeLists.txt and dispatch.cpp.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#define CROSSENT_INLINE inline __attribute__((always_inline))
+// A function of a hundred instructions or more: worth inlining unless the instruction set is there for old machines only.
+#if defined(__SSE2__) && !defined(__AVX__)
+#define CROSSENT_INLINE_LARGE __attribute__((noinline))
+#else
+#define CROSSENT_INLINE_LARGE CROSSENT_INLINE
+#endif
+
+namespace crossent::CROSSENT_ISA {
+namespace {
+
+#if defined(__AVX512F__)
+
+constexpr int register_bytes = 64;
+using NativeF32 = __m512;
+using NativeF64 = __m512d;
+using NativeMask32 = __mmask16;
+using NativeMask64 = __mmask8;
+
+CROSSENT_INLINE NativeF32 fma(NativeF32 a, NativeF32 b, NativeF32 c) { return _mm512_fmadd_ps(a, b, c); }
+CROSSENT_INLINE NativeF64 fma(NativeF64 a, NativeF64 b, NativeF64 c) { return _mm512_fmadd_pd(a, b, c); }
+CROSSENT_INLINE NativeF32 max(NativeF32 a, NativeF32 b) { return _mm512_max_ps(a, b); }
+CROSSENT_INLINE NativeF64 max(NativeF64 a, NativeF64 b) { return _mm512_max_pd(a, b); }
+CROSSENT_INLINE NativeF32 min(NativeF32 a, NativeF32 b) { return _mm512_min_ps(a, b); }
+CROSSENT_INLINE NativeF64 min(NativeF64 a, NativeF64 b) { return _mm512_min_pd(a, b); }
+CROSSENT_INLINE NativeMask32 equal(NativeF32 a, NativeF32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+CROSSENT_INLINE NativeMask64 equal(NativeF64 a, NativeF64 b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
+CROSSENT_INLINE NativeMask32 less(NativeF32 a, NativeF32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+CROSSENT_INLINE NativeMask64 less(NativeF64 a, NativeF64 b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
+CROSSENT_INLINE NativeF32 select(NativeMask32 m, NativeF32 a, NativeF32 b) { return _mm512_mask_blend_ps(m, b, a); }
+CROSSENT_INLINE NativeF64 select(NativeMask64 m, NativeF64 a, NativeF64 b) { return _mm512_mask_blend_pd(m, b, a); }
+
+#elif defined(__AVX2__)
+
+constexpr int register_bytes = 32;
+using NativeF32 = __m256;
+using NativeF64 = __m256d;
+
+CROSSENT_INLINE NativeF32 fma(NativeF32 a, NativeF32 b, NativeF32 c) { return _mm256_fmadd_ps(a, b, c); }
+CROSSENT_INLINE NativeF64 fma(NativeF64 a, NativeF64 b, NativeF64 c) { return _mm256_fmadd_pd(a, b, c); }
+CROSSENT_INLINE NativeF32 max(NativeF32 a, NativeF32 b) { return _mm256_max_ps(a, b); }
+CROSSENT_INLINE NativeF64 max(NativeF64 a, NativeF64 b) { return _mm256_max_pd(a, b); }
+CROSSENT_INLINE NativeF32 min(NativeF32 a, NativeF32 b) { return _mm256_min_ps(a, b); }
+CROSSENT_INLINE NativeF64 min(NativeF64 a, NativeF64 b) { return _mm256_min_pd(a, b); }
+
+#elif defined(__SSE2__)
+
+constexpr int register_bytes = 16;
+using NativeF32 = __m128;
+using NativeF64 = __m128d;
+
+CROSSENT_INLINE NativeF32 max(NativeF32 a, NativeF32 b) { return _mm_max_ps(a, b); }
+CROSSENT_INLINE NativeF64 max(NativeF64 a, NativeF64 b) { return _mm_max_pd(a, b); }
+CROSSENT_INLINE NativeF32 min(NativeF32 a, NativeF32 b) { return _mm_min_ps(a, b); }
+CROSSENT_INLINE NativeF64 min(NativeF64 a, NativeF64 b) { return _mm_min_pd(a, b); }
+
+#elif defined(__aarch64__)
+
+constexpr int register_bytes = 16;
+using NativeF32 = float32x4_t;
+using NativeF64 = float64x2_t;
+
+CROSSENT_INLINE NativeF32 fma(NativeF32 a, NativeF32 b, NativeF32 c) { return vfmaq_f32(c, a, b); }
+CROSSENT_INLINE NativeF64 fma(NativeF64 a, NativeF64 b, NativeF64 c) { return vfmaq_f64(c, a, b); }
+// As on x86: the second operand when either is nan, so that max(bound, x) keeps a nan of x.
+CROSSENT_INLINE NativeF32 max(NativeF32 a, NativeF32 b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+CROSSENT_INLINE NativeF64 max(NativeF64 a, NativeF64 b) { return vbslq_f64(vcgtq_f64(a, b), a, b); }
+CROSSENT_INLINE NativeF32 min(NativeF32 a, NativeF32 b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
+CROSSENT_INLINE NativeF64 min(NativeF64 a, NativeF64 b) { return vbslq_f64(vcltq_f64(a, b), a, b); }
+
+#else
+#error "crossent has no section for this architecture in native.h"
+#endif
+
+constexpr int parts = 64 / register_bytes;  // registers in a value of 64 bytes
+
+template <class T, int bytes = register_bytes>
+using NativeOf __attribute__((vector_size(bytes))) = T;
+
+using NativeI32 = NativeOf<int32_t>;
+using NativeI64 = NativeOf<int64_t>;
+
+#if defined(__FMA__) || defined(__aarch64__)
+constexpr bool has_fma = true;
+#else
+constexpr bool has_fma = false;
+// Without the instruction: two roundings. exp.h says where that would matter and what it does there.
+CROSSENT_INLINE NativeF32 fma(NativeF32 a, NativeF32 b, NativeF32 c) { return a * b + c; }
+CROSSENT_INLINE NativeF64 fma(NativeF64 a, NativeF64 b, NativeF64 c) { return a * b + c; }
+#endif
+
+#if !defined(__AVX512F__)
+using NativeMask32 = NativeI32;
+using NativeMask64 = NativeI64;
+CROSSENT_INLINE NativeMask32 equal(NativeF32 a, NativeF32 b) { return (NativeI32)(a == b); }
+CROSSENT_INLINE NativeMask64 equal(NativeF64 a, NativeF64 b) { return (NativeI64)(a == b); }
+CROSSENT_INLINE NativeMask32 less(NativeF32 a, NativeF32 b) { return (NativeI32)(a < b); }
+CROSSENT_INLINE NativeMask64 less(NativeF64 a, NativeF64 b) { return (NativeI64)(a < b); }
+CROSSENT_INLINE NativeF32 select(NativeMask32 m, NativeF32 a, NativeF32 b) {
+  return (NativeF32)((m & (NativeI32)a) | (~m & (NativeI32)b));
+}
+CROSSENT_INLINE NativeF64 select(NativeMask64 m, NativeF64 a, NativeF64 b) {
+  return (NativeF64)((m & (NativeI64)a) | (~m & (NativeI64)b));
+}
+#endif
+
+// value · 2^exponent, rounded once, for a whole-numbered exponent and a value of 2^-1 … 2^2 (or nan).
+#if defined(__AVX512F__)
+CROSSENT_INLINE NativeF32 scale_by_power_of_two(NativeF32 value, NativeF32 exponent) {
+  return _mm512_scalef_ps(value, exponent);
+}
+CROSSENT_INLINE NativeF64 scale_by_power_of_two(NativeF64 value, NativeF64 exponent) {
+  return _mm512_scalef_pd(value, exponent);
+}
+#else
+// 2^exponent for a whole-numbered exponent in the normal range: adding 1.5·2^(mantissa bits) + bias leaves the biased
+// exponent in the lowest bits.
+CROSSENT_INLINE NativeF32 power_of_two(NativeF32 exponent) {
+  return (NativeF32)((NativeI32)(exponent + (0x1.8p23f + 127)) << 23);
+}
+CROSSENT_INLINE NativeF64 power_of_two(NativeF64 exponent) {
+  return (NativeF64)((NativeI64)(exponent + (0x1.8p52 + 1023)) << 52);
+}
+// In two steps of half the exponent, of which only the last can round.
+CROSSENT_INLINE NativeF32 scale_by_power_of_two(NativeF32 value, NativeF32 exponent) {
+  const NativeF32 within = max(min(exponent, NativeF32{} + 254.0f), NativeF32{} - 252.0f);
+  const NativeF32 half = (within * 0.5f + 0x1.8p23f) - 0x1.8p23f;
+  return value * power_of_two(half) * power_of_two(within - half);
+}
+CROSSENT_INLINE NativeF64 scale_by_power_of_two(NativeF64 value, NativeF64 exponent) {
+  const NativeF64 within = max(min(exponent, NativeF64{} + 2046.0), NativeF64{} - 2044.0);
+  const NativeF64 half = (within * 0.5 + 0x1.8p52) - 0x1.8p52;
+  return value * power_of_two(half) * power_of_two(within - half);
+}
+#endif
+
+// float16 in memory: widened, and rounded to nearest even with denormals kept.
+#if defined(__AVX512F__)
+CROSSENT_INLINE NativeF32 load_half(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p)); }
+CROSSENT_INLINE void store_half(uint16_t* p, NativeF32 a) {
+  _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+#elif defined(__F16C__)
+CROSSENT_INLINE NativeF32 load_half(const uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)); }
+CROSSENT_INLINE void store_half(uint16_t* p, NativeF32 a) {
+  _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+#elif defined(__aarch64__)
+CROSSENT_INLINE NativeF32 load_half(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+CROSSENT_INLINE void store_half(uint16_t* p, NativeF32 a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
+#else
+CROSSENT_INLINE NativeF32 load_half(const uint16_t* p) {
+  NativeI32 bits = {};
+  for (int i = 0; i < register_bytes / 4; ++i) bits[i] = p[i];
+  const NativeI32 magnitude = bits & 0x7fff;
+  const NativeI32 infinite_or_nan = (NativeI32)(magnitude >= 0x7c00) & 0x7f800000;
+  const NativeF32 value = (NativeF32)(magnitude << 13) * 0x1p112f;  // exact, also from a denormal
+  return (NativeF32)((NativeI32)value | infinite_or_nan | ((bits & 0x8000) << 16));
+}
+CROSSENT_INLINE void store_half(uint16_t* p, NativeF32 a) {
+  const NativeI32 bits = (NativeI32)a, magnitude = bits & 0x7fffffff;
+  const NativeI32 normal = (magnitude + 0xfff + ((magnitude >> 13) & 1) - (112 << 23)) >> 13;
+  const NativeI32 denormal = (NativeI32)((NativeF32)magnitude + 0.5f) - 0x3f000000;  // the addition rounds at 2^-24
+  const NativeI32 is_small = (NativeI32)(magnitude < 0x38800000);
+  const NativeI32 is_large = (NativeI32)(magnitude >= 0x47800000);
+  const NativeI32 large = ((NativeI32)(magnitude > 0x7f800000) & 0x200) | 0x7c00;
+  const NativeI32 rounded = (is_small & denormal) | (is_large & large) | (~is_small & ~is_large & normal);
+  for (int i = 0; i < register_bytes / 4; ++i) p[i] = (uint16_t)(rounded[i] | ((bits[i] >> 16) & 0x8000));
+}
+#endif
+
+// bfloat16 in memory: the upper half of a float.
+CROSSENT_INLINE NativeF32 load_brain(const uint16_t* p) {
+  typedef uint16_t Narrow __attribute__((vector_size(register_bytes / 2)));
+  Narrow narrow;
+  __builtin_memcpy(&narrow, p, sizeof(narrow));
+  return (NativeF32)(__builtin_convertvector(narrow, NativeOf<uint32_t>) << 16);
+}
+CROSSENT_INLINE void store_brain(uint16_t* p, NativeF32 a) {
+  typedef uint16_t Narrow __attribute__((vector_size(register_bytes / 2)));
+  const NativeOf<uint32_t> bits = (NativeOf<uint32_t>)a;
+  const NativeOf<uint32_t> is_nan = (NativeOf<uint32_t>)((bits & 0x7fffffffu) > 0x7f800000u);
+  const NativeOf<uint32_t> rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const NativeOf<uint32_t> quiet_nan = (bits >> 16) | 0x40u;
+  const Narrow narrow = __builtin_convertvector((is_nan & quiet_nan) | (~is_nan & rounded), Narrow);
+  __builtin_memcpy(p, &narrow, sizeof(narrow));
+}
+
+}  // namespace
+}  // namespace crossent::CROSSENT_ISA

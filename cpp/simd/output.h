@@ -1,0 +1,96 @@
+// COMPILED ONCE PER INSTRUCTION SET. The pass that writes: gradient_c = scale · (softmax_c · W - t_c), softmax (W = scale = 1, no
+// targets) or log-softmax, by rows or by columns, from the logits, which are still in cache, and a batch's coefficients.
+#pragma once
+
+#include "finish.h"
+
+namespace crossent::CROSSENT_ISA {
+namespace {
+
+// What a vector of logits needs to become output.
+template <class T>
+struct OutputLanes {
+  Reference<T> reference;
+  Vec<T> multiplier, exponent, scale, log_sum, is_live;
+};
+
+template <class T>
+CROSSENT_INLINE Vec<T> load_as(const double* p) {
+  if constexpr (sizeof(T) == 4) return narrow(load(p), load(p + lanes<double>));
+  else return load(p);
+}
+
+template <class T, bool logarithm, bool with_terms>
+CROSSENT_INLINE Vec<T> output_of(const Vec<T>& x, const Vec<T>& t, const OutputLanes<T>& o) {
+  if constexpr (logarithm) return (x - o.reference.maximum) - o.log_sum;
+  const Vec<T> part = scaled_exp(x - o.reference.offset, o.reference.lower, o.exponent, o.multiplier);
+  if constexpr (with_terms) return fma(splat<T>(0) - o.scale, t, part);
+  return part;
+}
+
+// Row p of the batch: `classes` classes from x to y, which may be the same memory.
+template <class E, class O, bool logarithm, class Terms>
+void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t classes, const Terms& terms,
+               const Statistics& s, const Coefficients& k, ptrdiff_t p) {
+  using T = typename E::Real;
+  constexpr ptrdiff_t width = lanes<T>;
+  if (k.is_live[p] == 0) {
+    for (ptrdiff_t c = 0; c < classes; c += width) store_partial<O>(y + c, splat<T>(0), classes - c);
+    return;
+  }
+  const Vec<double> maxima[2] = {splat(s.maximum[p]), splat(s.maximum[p])};
+  const OutputLanes<T> o = {reference_from<T>(maxima), splat((T)k.multiplier[p]), splat((T)k.exponent[p]),
+                            splat((T)k.scale[p]),      splat((T)k.log_sum[p]),    splat((T)1)};
+  const Vec<T> none = splat<T>(0);
+  // Four vectors are computed before the first is stored: loads that follow a store to the same place in another page wait.
+  constexpr int vectors = parts == 1 ? 4 : 1;
+  ptrdiff_t c = 0;
+  for (; c + vectors * width <= classes; c += vectors * width) {
+    Vec<T> result[vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      Vec<T> t = none;
+      if constexpr (Terms::present) t = terms.along_classes(c + v * width, width);
+      result[v] = output_of<T, logarithm, Terms::present>(E::load(x + c + v * width), t, o);
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) O::store(y + c + v * width, result[v]);
+  }
+  for (; c < classes; c += width) {
+    Vec<T> t = none;
+    if constexpr (Terms::present) t = terms.along_classes(c, classes - c);
+    store_partial<O>(y + c, output_of<T, logarithm, Terms::present>(load_partial<E>(x + c, classes - c, 0), t, o),
+                     classes - c);
+  }
+}
+
+template <class E, class O, bool logarithm, class Terms>
+void write_columns(const typename E::Storage* x, ptrdiff_t x_class_stride, typename O::Storage* y,
+                   ptrdiff_t y_class_stride, ptrdiff_t classes, ptrdiff_t positions, const Terms& terms,
+                   const Statistics& s, const Coefficients& k) {
+  using T = typename E::Real;
+  constexpr ptrdiff_t width = lanes<T>;
+  constexpr ptrdiff_t most = batch_positions / width;
+  const Vec<T> none = splat<T>(0);
+  OutputLanes<T> o[most];
+  const ptrdiff_t vectors = (positions + width - 1) / width;
+  for (ptrdiff_t v = 0; v < vectors; ++v) {
+    const ptrdiff_t p = v * width;
+    const Vec<double> maxima[2] = {load(s.maximum + p), load(s.maximum + p + (width - lanes<double>))};
+    o[v] = {reference_from<T>(maxima),    load_as<T>(k.multiplier + p), load_as<T>(k.exponent + p),
+            load_as<T>(k.scale + p), load_as<T>(k.log_sum + p),    load_as<T>(k.is_live + p)};
+  }
+  for (ptrdiff_t c = 0; c < classes; ++c) {
+    for (ptrdiff_t v = 0; v < vectors; ++v) {
+      const ptrdiff_t p = v * width, present = positions - p;
+      Vec<T> t = none;
+      if constexpr (Terms::present) t = terms.along_positions(c, p, present);
+      const Vec<T> value = output_of<T, logarithm, Terms::present>(
+          load_partial<E>(x + c * x_class_stride + p, present, 0), t, o[v]);
+      store_partial<O>(y + c * y_class_stride + p, select(equal(o[v].is_live, none), none, value), present);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace crossent::CROSSENT_ISA

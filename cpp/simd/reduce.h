@@ -1,0 +1,170 @@
+// COMPILED ONCE PER INSTRUCTION SET. The two ways through a chunk of classes to its statistics: by rows, where the classes
+// of a position lie side by side and are the lanes, and by columns, where the positions do and are.
+#pragma once
+
+#include "statistics.h"
+
+namespace crossent::CROSSENT_ISA {
+namespace {
+
+template <class E>
+CROSSENT_INLINE typename E::Real row_maximum(const typename E::Storage* x, ptrdiff_t classes) {
+  using T = typename E::Real;
+  constexpr ptrdiff_t width = lanes<T>;
+  const T lowest = -(T)__builtin_inf();
+  Vec<T> m[4] = {splat(lowest), splat(lowest), splat(lowest), splat(lowest)};
+  ptrdiff_t c = 0;
+  for (; c + 4 * width <= classes; c += 4 * width) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) m[v] = max(E::load(x + c + v * width), m[v]);
+  }
+  for (; c < classes; c += width) m[0] = max(load_partial<E>(x + c, classes - c, lowest), m[0]);
+  return greatest_lane(max(max(m[0], m[1]), max(m[2], m[3])));
+}
+
+// The statistics of `classes` classes of one row into column p of `out`, rest still in units of 2^(exponent - headroom).
+template <class E, class Terms>
+void reduce_row(const typename E::Storage* x, ptrdiff_t classes, const Terms& terms, Statistics& out, ptrdiff_t p) {
+  using T = typename E::Real;
+  using GroupSums = Sums<T, Terms::present>;
+  constexpr ptrdiff_t width = lanes<T>, group = width * group_terms;
+  const T maximum = row_maximum<E>(x, classes);
+  const Vec<double> maxima[2] = {splat((double)maximum), splat((double)maximum)};
+  const Reference<T> reference = reference_from<T>(maxima);
+  const Vec<T> zero = splat<T>(0);
+
+  SumAccumulators<T, Terms::present> accumulators;
+  Vec<T> count = zero, is_used = zero;
+  ptrdiff_t c = 0;
+  for (; c + group <= classes; c += group) {
+    accumulators.add(tree_sum<group_terms>([&](int v) __attribute__((always_inline)) {
+      const ptrdiff_t first = c + v * width;
+      Vec<T> t = zero;
+      if constexpr (Terms::present) t = terms.along_classes(first, width);
+      return terms_of<T, Terms::present>(E::load(x + first), t, reference, count, is_used);
+    }));
+  }
+  if (c < classes) {
+    GroupSums part[group_terms];
+#pragma GCC unroll 1
+    for (int v = 0; v < group_terms; ++v) {
+      const ptrdiff_t first = c + v * width, present = classes - first;
+      part[v] = {zero, zero, zero};
+      if (present <= 0) continue;
+      Vec<T> t = zero;
+      if constexpr (Terms::present) t = terms.along_classes(first, present);
+      part[v] = terms_of<T, Terms::present>(load_partial<E>(x + first, present, -(T)__builtin_inf()), t, reference, count,
+                                            is_used);
+    }
+    accumulators.add(tree_sum<group_terms>([&](int v) { return part[v]; }));
+  }
+
+  T lane[lanes<T>];
+  store(lane, count);
+  T equal_classes = 0;
+  for (int i = 0; i < lanes<T>; ++i) equal_classes += lane[i];
+  out.maximum[p] = (double)maximum;
+  out.rest[p] = accumulators.rest.sum_of_lanes();
+  out.count[p] = (double)equal_classes;
+  if constexpr (Terms::present) {
+    out.linear[p] = accumulators.linear.sum_of_lanes();
+    out.mass[p] = accumulators.mass.sum_of_lanes();
+    out.is_used[p] = (double)greatest_lane(is_used);
+  }
+}
+
+// `vectors` vectors of positions, all full, so that each class is read in one piece.
+template <class E, int vectors>
+CROSSENT_INLINE void column_maxima(const typename E::Storage* x, ptrdiff_t class_stride, ptrdiff_t classes,
+                                   ptrdiff_t count, typename E::Real* out) {
+  using T = typename E::Real;
+  Vec<T> m[vectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < vectors; ++v) m[v] = splat(-(T)__builtin_inf());
+  for (ptrdiff_t c = 0; c < classes; ++c) {
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; ++v) {
+      const auto* p = x + c * class_stride + v * lanes<T>;
+      m[v] = max(vectors == 1 ? load_partial<E>(p, count, 0) : E::load(p), m[v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < vectors; ++v) store(out + v * lanes<T>, m[v]);
+}
+
+template <class T>
+CROSSENT_INLINE void store_as_double(double* out, const Vec<T>& a) {
+  if constexpr (sizeof(T) == 4) {
+    Vec<double> low, high;
+    widen(a, low, high);
+    store(out, low);
+    store(out + lanes<double>, high);
+  } else {
+    store(out, a);
+  }
+}
+
+// As reduce_row, for `positions` positions side by side; lane l of a row is here the l-th accumulator of a position.
+template <class E, class Terms>
+void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdiff_t classes, ptrdiff_t positions,
+                    const Terms& terms, Statistics& out) {
+  using T = typename E::Real;
+  using GroupSums = Sums<T, Terms::present>;
+  using Accumulators = SumAccumulators<T, Terms::present>;
+  constexpr ptrdiff_t width = lanes<T>, group = width * group_terms;
+  const Vec<T> zero = splat<T>(0);
+
+  alignas(64) T maximum[batch_positions];
+  if (positions == batch_positions) {
+    column_maxima<E, batch_positions / width>(x, class_stride, classes, width, maximum);
+  } else {
+    for (ptrdiff_t p = 0; p < positions; p += width) {
+      column_maxima<E, 1>(x + p, class_stride, classes, positions - p, maximum + p);
+    }
+  }
+
+  for (ptrdiff_t p = 0; p < positions; p += width) {
+    store_as_double(out.maximum + p, load(maximum + p));
+    const Vec<double> maxima[2] = {load(out.maximum + p), load(out.maximum + p + (width - lanes<double>))};
+    const Reference<T> reference = reference_from<T>(maxima);
+    const ptrdiff_t present = positions - p;
+    Vec<T> count = zero, is_used = zero;
+    const auto terms_of_class = [&](ptrdiff_t c) __attribute__((always_inline)) {
+      Vec<T> t = zero;
+      if constexpr (Terms::present) t = terms.along_positions(c, p, present);
+      return terms_of<T, Terms::present>(load_partial<E>(x + c * class_stride + p, present, 0), t, reference, count,
+                                         is_used);
+    };
+    Accumulators lane[width];
+    const ptrdiff_t used_lanes = classes < width ? classes : width;
+    for (ptrdiff_t l = 0; l < used_lanes; ++l) {
+      ptrdiff_t c = l;
+      for (; c + (group_terms - 1) * width < classes; c += group) {
+        lane[l].add(tree_sum<group_terms>(
+            [&](int v) __attribute__((always_inline)) { return terms_of_class(c + v * width); }));
+      }
+      if (c < classes) {
+        GroupSums part[group_terms];
+#pragma GCC unroll 1
+        for (int v = 0; v < group_terms; ++v) {
+          part[v] = {zero, zero, zero};
+          if (c + v * width < classes) part[v] = terms_of_class(c + v * width);
+        }
+        lane[l].add(tree_sum<group_terms>([&](int v) { return part[v]; }));
+      }
+    }
+    for (ptrdiff_t fold = width / 2; fold > 0; fold /= 2) {
+      for (ptrdiff_t l = 0; l < fold; ++l) lane[l] = lane[l] + lane[l + fold];
+    }
+    lane[0].rest.store_sums(out.rest + p);
+    store_as_double(out.count + p, count);
+    if constexpr (Terms::present) {
+      lane[0].linear.store_sums(out.linear + p);
+      lane[0].mass.store_sums(out.mass + p);
+      store_as_double(out.is_used + p, is_used);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace crossent::CROSSENT_ISA

@@ -1,0 +1,338 @@
+// COMPILED ONCE PER INSTRUCTION SET. A segment of positions, a batch at a time: read the targets, reduce the logits to
+// statistics, finish them to losses and coefficients, write the output. The logits of a batch stay in cache in between.
+//
+// Four paths lead to the same bits; the layout and the number of classes choose:
+//   tile     few classes: the batch is turned around in registers first, then treated as columns
+//   columns  positions side by side in memory, as in (N, C, H, W) or Fortran order
+//   rows     classes side by side in memory
+//   gather   any other strides: a chunk of classes at a time is brought side by side, then treated as a row
+#pragma once
+
+#include "output.h"
+#include "reduce.h"
+#include "tile.h"
+
+namespace crossent::CROSSENT_ISA {
+namespace {
+
+enum class Path { tile, columns, rows, gather };
+
+template <class E>
+class SegmentKernel {
+  using T = typename E::Real;
+  using Storage = typename E::Storage;
+  using Plain = PlainOf<T>;
+
+ public:
+  explicit SegmentKernel(const Segment& segment) : segment_(segment), problem_(*segment.problem), path_(choose_path()) {
+    scratch_logits_ = static_cast<T*>(segment.scratch);
+    const ptrdiff_t most = path_ == Path::tile ? problem_.classes * batch_positions : chunk_classes;
+    scratch_probabilities_ = scratch_logits_ + (most < chunk_classes ? most : chunk_classes);
+  }
+
+  SegmentResult run() {
+    const ptrdiff_t step = positions_per_batch();
+    for (first_ = 0; first_ < segment_.positions; first_ += step) {
+      positions_ = segment_.positions - first_ < step ? segment_.positions - first_ : step;
+      read_targets();
+      reduce();
+      finish<T>(problem_, statistics_, targets_, scale_, positions_, coefficients_);
+      if (problem_.operation == Operation::cross_entropy) add_losses();
+      if (problem_.operation == Operation::logsumexp) write_log_sum_exp();
+      if (segment_.output.data) write_output();
+    }
+    double lane[lanes<double>], error[lanes<double>];
+    store(lane, loss_sum_.sum);
+    store(error, loss_sum_.error);
+    for (int i = 0; i < lanes<double>; ++i) {
+      const double sum = result_.loss_sum + lane[i], part = sum - result_.loss_sum;
+      result_.loss_sum_error += error[i] + ((result_.loss_sum - (sum - part)) + (lane[i] - part));
+      result_.loss_sum = sum;
+    }
+    return result_;
+  }
+
+ private:
+  Path choose_path() const {
+    const Plane &x = segment_.logits, &y = segment_.output, &q = segment_.probabilities;
+    const bool probabilities_are_plain = !q.data || q.element == plain_element;
+    if (x.position_stride == 1 && x.class_stride != 1 && (!y.data || y.position_stride == 1) &&
+        (!q.data || (q.position_stride == 1 && probabilities_are_plain))) {
+      return Path::columns;
+    }
+    if (problem_.classes <= few_classes) return Path::tile;
+    return x.class_stride == 1 && (!y.data || y.class_stride == 1) ? Path::rows : Path::gather;
+  }
+
+  // Rows: as many as half a small L1 cache holds. Columns: fewer where the tile would leave a small L2 cache.
+  ptrdiff_t positions_per_batch() const {
+    const ptrdiff_t row_bytes = problem_.classes * ptrdiff_t(sizeof(Storage));
+    if (path_ == Path::tile) return batch_positions;
+    if (path_ == Path::columns) return row_bytes * batch_positions <= (1 << 19) ? batch_positions : lanes<T>;
+    const ptrdiff_t rows = (1 << 15) / row_bytes;
+    return rows < 1 ? 1 : rows > batch_positions ? batch_positions : rows;
+  }
+
+  template <class S>
+  static S* at(const Plane& plane, ptrdiff_t position, ptrdiff_t c) {
+    return static_cast<S*>(plane.data) + position * plane.position_stride + c * plane.class_stride;
+  }
+
+  // The label that was checked here is the one that is used: the array itself may change meanwhile.
+  void read_targets() {
+    for (ptrdiff_t p = 0; p < positions_; ++p) scale_[p] = segment_.scale[(first_ + p) * segment_.scale_stride];
+    for (ptrdiff_t p = 0; p < positions_; ++p) {
+      targets_.index[p] = -1;
+      targets_.is_live[p] = 1;
+      targets_.logit[p] = targets_.share[p] = targets_.base[p] = 0;
+    }
+    if (!segment_.target) return;
+    for (ptrdiff_t p = 0; p < positions_; ++p) {
+      const int64_t label = *const_cast<const volatile int64_t*>(segment_.target + (first_ + p) * segment_.target_stride);
+      const bool is_ignored = problem_.has_ignore_index && label == problem_.ignore_index;
+      const bool is_class = (uint64_t)label < (uint64_t)problem_.classes;
+      if (is_ignored || !is_class) {
+        targets_.is_live[p] = 0;
+        result_.target_changed |= !is_ignored;
+        continue;
+      }
+      targets_.index[p] = (ptrdiff_t)label;
+      targets_.logit[p] = (double)load_one<E>(at<const Storage>(segment_.logits, first_ + p, (ptrdiff_t)label));
+      targets_.share[p] = problem_.target_share * (problem_.weight ? problem_.weight[label] : 1.0);
+      if (problem_.base) targets_.base[p] = (double)static_cast<const T*>(problem_.base)[label];
+    }
+  }
+
+  // use(terms) with the targets that are known by class; the probabilities of a position begin at `probability`.
+  template <class Use>
+  CROSSENT_INLINE void with_terms(const T* probability, ptrdiff_t class_stride, const Use& use) {
+    const T* base = static_cast<const T*>(problem_.base);
+    if (problem_.factor) {
+      use(ProbabilityTerms<T>{base, static_cast<const T*>(problem_.factor), probability, class_stride});
+    } else if (base && !problem_.base_is_zero) {
+      use(BaseTerms<T>{base});
+    } else {
+      use(NoTerms{});
+    }
+  }
+
+  bool is_skipped(ptrdiff_t p) const { return targets_.is_live[p] == 0; }
+
+  void reduce() {
+    if (path_ == Path::tile) {
+      load_tile<E>(at<const Storage>(segment_.logits, first_, 0), segment_.logits.position_stride,
+                   segment_.logits.class_stride, problem_.classes, positions_, scratch_logits_);
+      if (segment_.probabilities.data) load_probability_tile();
+    }
+    for (ptrdiff_t c = 0; c < problem_.classes; c += chunk_classes) {
+      const ptrdiff_t classes = problem_.classes - c < chunk_classes ? problem_.classes - c : chunk_classes;
+      Statistics& chunk = c == 0 ? statistics_ : next_;
+      if (path_ == Path::rows || path_ == Path::gather) {
+        for (ptrdiff_t p = 0; p < positions_; ++p) reduce_chunk_of_row(p, c, classes, chunk);
+      } else {
+        reduce_chunk_of_columns(c, classes, chunk);
+      }
+      for (ptrdiff_t p = 0; p < positions_; p += lanes<double>) {
+        store(chunk.rest + p, in_units_of_maximum<T>(load(chunk.rest + p), load(chunk.maximum + p)));
+      }
+      if (c > 0) merge(statistics_, next_, positions_);
+    }
+  }
+
+  void reduce_chunk_of_row(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
+    if (is_skipped(p)) {
+      out.maximum[p] = out.rest[p] = out.linear[p] = out.mass[p] = out.is_used[p] = 0;
+      out.count[p] = 1;
+      return;
+    }
+    with_terms(row_of_probabilities(p, c, classes), 1, [&](const auto& terms) {
+      const auto from = terms_from(terms, c);
+      if (path_ == Path::rows) {
+        reduce_row<E>(at<const Storage>(segment_.logits, first_ + p, c), classes, from, out, p);
+      } else {
+        gather_logits(p, c, classes);
+        reduce_row<Plain>(scratch_logits_, classes, from, out, p);
+      }
+    });
+  }
+
+  void reduce_chunk_of_columns(ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
+    with_columns([&](const auto& terms) {
+      if (path_ == Path::tile) {
+        reduce_columns<Plain>(scratch_logits_, batch_positions, classes, positions_, terms, out);
+      } else {
+        reduce_columns<E>(at<const Storage>(segment_.logits, first_, c), segment_.logits.class_stride, classes,
+                          positions_, terms.from_class(c), out);
+      }
+    });
+  }
+
+  void write_output() {
+    if constexpr (sizeof(Storage) == 2) {  // the output of half precision may be float
+      if (segment_.output.element == Element::f32) return write_output_as<F32>();
+    }
+    write_output_as<E>();
+  }
+
+  template <class O>
+  void write_output_as() {
+    if (problem_.operation == Operation::log_softmax) {
+      write_output_as<O, true>();
+    } else {
+      write_output_as<O, false>();
+    }
+  }
+
+  template <class O, bool logarithm>
+  void write_output_as() {
+    if (path_ == Path::tile || path_ == Path::columns) return write_columns_as<O, logarithm>();
+    for (ptrdiff_t c = 0; c < problem_.classes; c += chunk_classes) {
+      const ptrdiff_t classes = problem_.classes - c < chunk_classes ? problem_.classes - c : chunk_classes;
+      for (ptrdiff_t p = 0; p < positions_; ++p) write_chunk_of_row<O, logarithm>(p, c, classes);
+    }
+    for (ptrdiff_t p = 0; p < positions_; ++p) {
+      if (targets_.index[p] >= 0 && coefficients_.is_live[p] != 0) {
+        store_one<O>(at<typename O::Storage>(segment_.output, first_ + p, targets_.index[p]),
+                     (T)coefficients_.target_gradient[p]);
+      }
+    }
+  }
+
+  template <class O, bool logarithm>
+  void write_chunk_of_row(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
+    auto* y = at<typename O::Storage>(segment_.output, first_ + p, c);
+    const auto write = [&](const auto& from) {
+      if (path_ == Path::rows) {
+        write_row<E, O, logarithm>(at<const Storage>(segment_.logits, first_ + p, c), y, classes, from, statistics_,
+                                   coefficients_, p);
+      } else {
+        gather_logits(p, c, classes);
+        write_row<Plain, Plain, logarithm>(scratch_logits_, scratch_logits_, classes, from, statistics_, coefficients_, p);
+        scatter_line<O>(scratch_logits_, classes, y, segment_.output.class_stride);
+      }
+    };
+    if constexpr (logarithm) {
+      write(NoTerms{});
+    } else {
+      with_terms(row_of_probabilities(p, c, classes), 1, [&](const auto& terms) { write(terms_from(terms, c)); });
+    }
+  }
+
+  template <class O, bool logarithm>
+  void write_columns_as() {
+    auto* y = at<typename O::Storage>(segment_.output, first_, 0);
+    const auto write = [&](const auto& terms) {
+      if (path_ == Path::columns) {
+        write_columns<E, O, logarithm>(at<const Storage>(segment_.logits, first_, 0), segment_.logits.class_stride, y,
+                                       segment_.output.class_stride, problem_.classes, positions_, terms, statistics_,
+                                       coefficients_);
+        store_target_gradients<O>(y, 1, segment_.output.class_stride);
+      } else {
+        write_columns<Plain, Plain, logarithm>(scratch_logits_, batch_positions, scratch_logits_, batch_positions,
+                                               problem_.classes, positions_, terms, statistics_, coefficients_);
+        store_target_gradients<Plain>(scratch_logits_, 1, batch_positions);
+        store_tile<O>(scratch_logits_, y, segment_.output.position_stride, segment_.output.class_stride,
+                      problem_.classes, positions_);
+      }
+    };
+    if constexpr (logarithm) {
+      write(NoTerms{});
+    } else {
+      with_columns(write);
+    }
+  }
+
+  template <class O>
+  void store_target_gradients(typename O::Storage* y, ptrdiff_t position_stride, ptrdiff_t class_stride) {
+    for (ptrdiff_t p = 0; p < positions_; ++p) {
+      if (targets_.index[p] < 0 || coefficients_.is_live[p] == 0) continue;
+      store_one<O>(y + p * position_stride + targets_.index[p] * class_stride, (T)coefficients_.target_gradient[p]);
+    }
+  }
+
+  void add_losses() {
+    for (ptrdiff_t p = positions_; p % lanes<double> != 0; ++p) coefficients_.loss[p] = 0;
+    for (ptrdiff_t p = 0; p < positions_; p += lanes<double>) loss_sum_.add(load(coefficients_.loss + p));
+    for (ptrdiff_t p = 0; p < positions_ && segment_.losses; ++p) store_loss(p, coefficients_.loss[p]);
+  }
+
+  void write_log_sum_exp() {
+    alignas(64) double value[lanes<double>];
+    for (ptrdiff_t p = 0; p < positions_; p += lanes<double>) {
+      store(value, log_sum_exp(load(statistics_.maximum + p), load(statistics_.count + p), load(statistics_.rest + p)));
+      for (ptrdiff_t i = 0; i < lanes<double> && p + i < positions_; ++i) store_loss(p + i, value[i]);
+    }
+  }
+
+  void store_loss(ptrdiff_t p, double value) {
+    const ptrdiff_t offset = (first_ + p) * segment_.losses_stride;
+    if (problem_.losses_are_f64) {
+      static_cast<double*>(segment_.losses)[offset] = value;
+    } else {
+      static_cast<float*>(segment_.losses)[offset] = (float)value;
+    }
+  }
+
+  void gather_logits(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
+    gather_line(at<const Storage>(segment_.logits, first_ + p, c), segment_.logits.element, segment_.logits.class_stride,
+                classes, scratch_logits_);
+  }
+
+  // The probabilities of classes c … of a position, side by side; in scratch where memory has them otherwise.
+  const T* row_of_probabilities(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
+    const Plane& q = segment_.probabilities;
+    if (!q.data) return nullptr;
+    if (q.element == plain_element && q.class_stride == 1) return at<const T>(q, first_ + p, c);
+    gather_line(byte_address(q, first_ + p, c), q.element, q.class_stride, classes, scratch_probabilities_);
+    return scratch_probabilities_;
+  }
+
+  void load_probability_tile() {
+    const Plane& q = segment_.probabilities;
+    for (ptrdiff_t i = 0; i < problem_.classes * batch_positions; ++i) scratch_probabilities_[i] = 0;
+    alignas(64) T line[few_classes];
+    for (ptrdiff_t p = 0; p < positions_; ++p) {
+      gather_line(byte_address(q, first_ + p, 0), q.element, q.class_stride, problem_.classes, line);
+      for (ptrdiff_t c = 0; c < problem_.classes; ++c) scratch_probabilities_[c * batch_positions + p] = line[c];
+    }
+  }
+
+  static const void* byte_address(const Plane& plane, ptrdiff_t position, ptrdiff_t c) {
+    const ptrdiff_t size = plane.element == Element::f64 ? 8 : plane.element == Element::f32 ? 4 : 2;
+    return static_cast<const char*>(plane.data) +
+           (position * plane.position_stride + c * plane.class_stride) * size;
+  }
+
+  template <class Use>
+  void with_columns(const Use& use) {
+    const bool is_tile = path_ == Path::tile;
+    const T* probability = !segment_.probabilities.data ? nullptr
+                           : is_tile                    ? scratch_probabilities_
+                                                        : at<const T>(segment_.probabilities, first_, 0);
+    with_terms(probability, is_tile ? batch_positions : segment_.probabilities.class_stride, use);
+  }
+
+  // Terms whose class 0 is class c; a row's probabilities begin there already.
+  static NoTerms terms_from(const NoTerms& terms, ptrdiff_t) { return terms; }
+  static BaseTerms<T> terms_from(const BaseTerms<T>& terms, ptrdiff_t c) { return terms.from_class(c); }
+  static ProbabilityTerms<T> terms_from(const ProbabilityTerms<T>& terms, ptrdiff_t c) {
+    return {terms.base + c, terms.factor + c, terms.probability, 1};
+  }
+
+  static constexpr Element plain_element = sizeof(T) == 4 ? Element::f32 : Element::f64;
+
+  const Segment& segment_;
+  const Problem& problem_;
+  const Path path_;
+  T *scratch_logits_, *scratch_probabilities_;
+  ptrdiff_t first_ = 0, positions_ = 0;
+  SegmentResult result_ = {0, 0, false};
+  Accumulator<double> loss_sum_;
+  alignas(64) double scale_[batch_positions];
+  Targets targets_;
+  Statistics statistics_, next_;
+  Coefficients coefficients_;
+};
+
+}  // namespace
+}  // namespace crossent::CROSSENT_ISA

@@ -1,0 +1,49 @@
+// COMPILED ONCE PER INSTRUCTION SET. The weighted targets t_c of kernels.h that are known before a class index is: none (plain
+// class indices), base_c (label smoothing), factor_c · q_c + base_c (class probabilities).
+#pragma once
+
+#include "element.h"
+
+namespace crossent::CROSSENT_ISA {
+namespace {
+
+struct NoTerms {
+  static constexpr bool present = false;
+  NoTerms from_class(ptrdiff_t) const { return {}; }
+};
+
+template <class T>
+struct BaseTerms {
+  static constexpr bool present = true;
+  const T* base;
+
+  BaseTerms from_class(ptrdiff_t c) const { return {base + c}; }
+  // Classes c, c + 1, … as lanes.
+  CROSSENT_INLINE Vec<T> along_classes(ptrdiff_t c, ptrdiff_t count) const {
+    return load_partial<PlainOf<T>>(base + c, count, 0);
+  }
+  // Positions p, p + 1, … of class c as lanes.
+  CROSSENT_INLINE Vec<T> along_positions(ptrdiff_t c, ptrdiff_t, ptrdiff_t) const { return splat(base[c]); }
+};
+
+template <class T>
+struct ProbabilityTerms {
+  static constexpr bool present = true;
+  const T *base, *factor, *probability;
+  ptrdiff_t class_stride;
+
+  ProbabilityTerms from_class(ptrdiff_t c) const {
+    return {base + c, factor + c, probability + c * class_stride, class_stride};
+  }
+  CROSSENT_INLINE Vec<T> along_classes(ptrdiff_t c, ptrdiff_t count) const {
+    using P = PlainOf<T>;
+    return fma(load_partial<P>(factor + c, count, 0), load_partial<P>(probability + c, count, 0),
+               load_partial<P>(base + c, count, 0));
+  }
+  CROSSENT_INLINE Vec<T> along_positions(ptrdiff_t c, ptrdiff_t p, ptrdiff_t count) const {
+    return fma(splat(factor[c]), load_partial<PlainOf<T>>(probability + c * class_stride + p, count, 0), splat(base[c]));
+  }
+};
+
+}  // namespace
+}  // namespace crossent::CROSSENT_ISA
