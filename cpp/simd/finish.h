@@ -51,11 +51,11 @@ CROSSENT_INLINE Vec<double> log_of_count_and_rest(const Vec<double>& maximum, co
   return value + select(less(absolute(maximum), splat(__builtin_inf())), splat(0.0), splat(__builtin_nan("")));
 }
 
-// T is the type the logits are computed in. With a class index y, q_y = 1 - softmax_y is the share of the other classes,
+// The losses, and with `with_output` the coefficients too. T is the type the logits are computed in. With a class index y, q_y = 1 - softmax_y is the share of the other classes,
 // summed without y; its gradient is scale · (softmax_y · W - t_y) = scale · ((W - t_y) - W · q_y).
 template <class T>
 void finish(const Problem& problem, const Statistics& s, const Targets& targets, const double* scale,
-            ptrdiff_t positions, Coefficients& out) {
+            ptrdiff_t positions, bool with_output, Coefficients& out) {
   const bool has_index = problem.operation == Operation::cross_entropy && !problem.factor;
   const bool has_base = problem.base && !problem.base_is_zero;
   const bool is_loss = problem.operation == Operation::cross_entropy;
@@ -83,23 +83,23 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
         live = load(targets.is_live + p);
         if (!has_base) live = select(equal(share, zero), zero, live);
 
-        const auto is_maximum = equal(logit, maximum);
-        const Vec<double> others = select(is_maximum, rest + (count - one), total - exp_of_sum(gap.sum, gap.error));
-        const Vec<double> invalid = log_sum - log_sum;  // nan where the row has no softmax
-        store(out.target_gradient + p,
-              factor * ((mass - (share + load(targets.base + p))) - mass * (others / total)) + invalid);
+        if (with_output) {
+          const auto is_maximum = equal(logit, maximum);
+          const Vec<double> others = select(is_maximum, rest + (count - one), total - exp_of_sum(gap.sum, gap.error));
+          const Vec<double> target = share + load(targets.base + p);
+          const Vec<double> invalid = log_sum - log_sum;  // nan where the row has no softmax
+          store(out.target_gradient + p, factor * ((mass - target) - mass * (others / total)) + invalid);
+        }
       }
       store(out.loss + p, select(equal(live, zero), zero, fma(mass, log_sum, linear)));
       if (problem.gradient_is_zero) live = zero;
     }
 
-    const Shift shift = shift_of<T>(maximum);
-    const Vec<double> unit =
-        scaled_exp(maximum - shift.offset, lower_bound<double>(shift), zero - shift.exponent, one);
+    if (!with_output) continue;
     Vec<double> mantissa, exponent;
-    split_power_of_two(factor * mass / (unit * total) + (log_sum - log_sum), mantissa, exponent);
+    split_power_of_two(factor * mass / (load(s.unit + p) * total) + (log_sum - log_sum), mantissa, exponent);
     store(out.multiplier + p, mantissa);
-    store(out.exponent + p, exponent - shift.exponent);
+    store(out.exponent + p, exponent - shift_of<T>(maximum).exponent);
     store(out.scale + p, factor);
     store(out.is_live + p, live);
   }

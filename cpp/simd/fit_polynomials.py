@@ -27,7 +27,9 @@ def least_squares(points: list[mp.mpf], values: list[mp.mpf], weights: list[mp.m
     return list(mp.lu_solve(normal, right))
 
 
-def fit(name: str, function: Function, weight: Function, interval: tuple[mp.mpf, mp.mpf], degree: int, dtype: type) -> None:
+def fit(
+    name: str, function: Function, weight: Function, interval: tuple[mp.mpf, mp.mpf], degree: int, dtype: type
+) -> None:
     """Fit a polynomial to ``function``, its error times ``weight`` being as small as can be, and print it."""
     low, high = interval
     nodes = [mp.cos(mp.pi * (2 * i + 1) / 200) for i in range(100)]
@@ -36,7 +38,9 @@ def fit(name: str, function: Function, weight: Function, interval: tuple[mp.mpf,
     importance = [weight(x) for x in points]
     lawson = [mp.mpf(1)] * len(points)
     for _ in range(40):
-        coefficients = least_squares(points, values, [w * k**2 for w, k in zip(lawson, importance, strict=True)], degree)
+        coefficients = least_squares(
+            points, values, [w * k**2 for w, k in zip(lawson, importance, strict=True)], degree
+        )
         errors = [
             abs(mp.polyval(coefficients[::-1], x) - value) * k
             for x, value, k in zip(points, values, importance, strict=True)

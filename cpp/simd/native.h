@@ -148,6 +148,39 @@ CROSSENT_INLINE NativeF64 scale_by_power_of_two(NativeF64 value, NativeF64 expon
 }
 #endif
 
+// A register of floats as two of doubles, and back (rounded to nearest even).
+#if defined(__AVX512F__)
+CROSSENT_INLINE void widen(NativeF32 a, NativeF64& low, NativeF64& high) {
+  low = _mm512_cvtps_pd(_mm512_castps512_ps256(a));
+  high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1));
+}
+CROSSENT_INLINE NativeF32 narrow(NativeF64 low, NativeF64 high) {
+  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
+}
+#elif defined(__AVX2__)
+CROSSENT_INLINE void widen(NativeF32 a, NativeF64& low, NativeF64& high) {
+  low = _mm256_cvtps_pd(_mm256_castps256_ps128(a));
+  high = _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1));
+}
+CROSSENT_INLINE NativeF32 narrow(NativeF64 low, NativeF64 high) {
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(low)), _mm256_cvtpd_ps(high), 1);
+}
+#elif defined(__SSE2__)
+CROSSENT_INLINE void widen(NativeF32 a, NativeF64& low, NativeF64& high) {
+  low = _mm_cvtps_pd(a);
+  high = _mm_cvtps_pd(_mm_movehl_ps(a, a));
+}
+CROSSENT_INLINE NativeF32 narrow(NativeF64 low, NativeF64 high) {
+  return _mm_movelh_ps(_mm_cvtpd_ps(low), _mm_cvtpd_ps(high));
+}
+#else
+CROSSENT_INLINE void widen(NativeF32 a, NativeF64& low, NativeF64& high) {
+  low = vcvt_f64_f32(vget_low_f32(a));
+  high = vcvt_high_f64_f32(a);
+}
+CROSSENT_INLINE NativeF32 narrow(NativeF64 low, NativeF64 high) { return vcvt_high_f32_f64(vcvt_f32_f64(low), high); }
+#endif
+
 // float16 in memory: widened, and rounded to nearest even with denormals kept.
 #if defined(__AVX512F__)
 CROSSENT_INLINE NativeF32 load_half(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p)); }

@@ -16,8 +16,7 @@ struct OutputLanes {
 
 template <class T>
 CROSSENT_INLINE Vec<T> load_as(const double* p) {
-  if constexpr (sizeof(T) == 4) return narrow(load(p), load(p + lanes<double>));
-  else return load(p);
+  return as_lanes<T>(load(p), load(p + (lanes<T> - lanes<double>)));
 }
 
 template <class T, bool logarithm, bool with_terms>
@@ -38,8 +37,8 @@ void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t c
     for (ptrdiff_t c = 0; c < classes; c += width) store_partial<O>(y + c, splat<T>(0), classes - c);
     return;
   }
-  const Vec<double> maxima[2] = {splat(s.maximum[p]), splat(s.maximum[p])};
-  const OutputLanes<T> o = {reference_from<T>(maxima), splat((T)k.multiplier[p]), splat((T)k.exponent[p]),
+  const Vec<double> maximum = splat(s.maximum[p]);
+  const OutputLanes<T> o = {reference_from<T>(maximum, maximum), splat((T)k.multiplier[p]), splat((T)k.exponent[p]),
                             splat((T)k.scale[p]),      splat((T)k.log_sum[p]),    splat((T)1)};
   const Vec<T> none = splat<T>(0);
   // Four vectors are computed before the first is stored: loads that follow a store to the same place in another page wait.
@@ -76,8 +75,8 @@ void write_columns(const typename E::Storage* x, ptrdiff_t x_class_stride, typen
   const ptrdiff_t vectors = (positions + width - 1) / width;
   for (ptrdiff_t v = 0; v < vectors; ++v) {
     const ptrdiff_t p = v * width;
-    const Vec<double> maxima[2] = {load(s.maximum + p), load(s.maximum + p + (width - lanes<double>))};
-    o[v] = {reference_from<T>(maxima),    load_as<T>(k.multiplier + p), load_as<T>(k.exponent + p),
+    const Vec<double> low = load(s.maximum + p), high = load(s.maximum + p + (width - lanes<double>));
+    o[v] = {reference_from<T>(low, high), load_as<T>(k.multiplier + p), load_as<T>(k.exponent + p),
             load_as<T>(k.scale + p), load_as<T>(k.log_sum + p),    load_as<T>(k.is_live + p)};
   }
   for (ptrdiff_t c = 0; c < classes; ++c) {

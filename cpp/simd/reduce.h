@@ -26,49 +26,41 @@ CROSSENT_INLINE typename E::Real row_maximum(const typename E::Storage* x, ptrdi
 template <class E, class Terms>
 void reduce_row(const typename E::Storage* x, ptrdiff_t classes, const Terms& terms, Statistics& out, ptrdiff_t p) {
   using T = typename E::Real;
-  using GroupSums = Sums<T, Terms::present>;
   constexpr ptrdiff_t width = lanes<T>, group = width * group_terms;
   const T maximum = row_maximum<E>(x, classes);
-  const Vec<double> maxima[2] = {splat((double)maximum), splat((double)maximum)};
-  const Reference<T> reference = reference_from<T>(maxima);
-  const Vec<T> zero = splat<T>(0);
+  const Vec<double> maxima = splat((double)maximum);
+  const Reference<T> reference = reference_from<T>(maxima, maxima);
 
-  SumAccumulators<T, Terms::present> accumulators;
-  Vec<T> count = zero, is_used = zero;
+  auto accumulators = SumAccumulators<T, Terms::present>::of_nothing();
+  Vec<T> count = splat<T>(0), is_used = count;
   ptrdiff_t c = 0;
-  for (; c + group <= classes; c += group) {
-    accumulators.add(tree_sum<group_terms>([&](int v) __attribute__((always_inline)) {
+  const auto terms_at = [&](int v) __attribute__((always_inline)) {
+    const ptrdiff_t first = c + v * width, present = classes - first;
+    Vec<T> t = {};
+    if constexpr (Terms::present) t = terms.along_classes(first, present);
+    return terms_of<T, Terms::present>(load_partial<E>(x + first, present, -(T)__builtin_inf()), t, reference, count,
+                                       is_used);
+  };
+  if constexpr (parts == 1) {
+    const auto full_terms_at = [&](int v) __attribute__((always_inline)) {
       const ptrdiff_t first = c + v * width;
-      Vec<T> t = zero;
+      Vec<T> t = {};
       if constexpr (Terms::present) t = terms.along_classes(first, width);
       return terms_of<T, Terms::present>(E::load(x + first), t, reference, count, is_used);
-    }));
+    };
+    for (; c + group <= classes; c += group) accumulators.add(tree_sum<group_terms>(full_terms_at));
   }
-  if (c < classes) {
-    GroupSums part[group_terms];
-#pragma GCC unroll 1
-    for (int v = 0; v < group_terms; ++v) {
-      const ptrdiff_t first = c + v * width, present = classes - first;
-      part[v] = {zero, zero, zero};
-      if (present <= 0) continue;
-      Vec<T> t = zero;
-      if constexpr (Terms::present) t = terms.along_classes(first, present);
-      part[v] = terms_of<T, Terms::present>(load_partial<E>(x + first, present, -(T)__builtin_inf()), t, reference, count,
-                                            is_used);
-    }
-    accumulators.add(tree_sum<group_terms>([&](int v) { return part[v]; }));
+  for (; c < classes; c += group) {
+    const ptrdiff_t left = (classes - c + width - 1) / width;
+    accumulators.add(tree_sum_of_present<group_terms>(left < group_terms ? left : group_terms, terms_at));
   }
 
-  T lane[lanes<T>];
-  store(lane, count);
-  T equal_classes = 0;
-  for (int i = 0; i < lanes<T>; ++i) equal_classes += lane[i];
   out.maximum[p] = (double)maximum;
-  out.rest[p] = accumulators.rest.sum_of_lanes();
-  out.count[p] = (double)equal_classes;
+  out.rest[p] = accumulators.rest.total();
+  out.count[p] = (double)sum_of_lanes(count);
   if constexpr (Terms::present) {
-    out.linear[p] = accumulators.linear.sum_of_lanes();
-    out.mass[p] = accumulators.mass.sum_of_lanes();
+    out.linear[p] = accumulators.linear.total();
+    out.mass[p] = accumulators.mass.total();
     out.is_used[p] = (double)greatest_lane(is_used);
   }
 }
@@ -109,10 +101,8 @@ template <class E, class Terms>
 void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdiff_t classes, ptrdiff_t positions,
                     const Terms& terms, Statistics& out) {
   using T = typename E::Real;
-  using GroupSums = Sums<T, Terms::present>;
   using Accumulators = SumAccumulators<T, Terms::present>;
   constexpr ptrdiff_t width = lanes<T>, group = width * group_terms;
-  const Vec<T> zero = splat<T>(0);
 
   alignas(64) T maximum[batch_positions];
   if (positions == batch_positions) {
@@ -125,36 +115,28 @@ void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdif
 
   for (ptrdiff_t p = 0; p < positions; p += width) {
     store_as_double(out.maximum + p, load(maximum + p));
-    const Vec<double> maxima[2] = {load(out.maximum + p), load(out.maximum + p + (width - lanes<double>))};
-    const Reference<T> reference = reference_from<T>(maxima);
+    const Reference<T> reference =
+        reference_from<T>(load(out.maximum + p), load(out.maximum + p + (width - lanes<double>)));
     const ptrdiff_t present = positions - p;
-    Vec<T> count = zero, is_used = zero;
-    const auto terms_of_class = [&](ptrdiff_t c) __attribute__((always_inline)) {
-      Vec<T> t = zero;
-      if constexpr (Terms::present) t = terms.along_positions(c, p, present);
-      return terms_of<T, Terms::present>(load_partial<E>(x + c * class_stride + p, present, 0), t, reference, count,
-                                         is_used);
-    };
-    Accumulators lane[width];
+    Vec<T> count = splat<T>(0), is_used = count;
     const ptrdiff_t used_lanes = classes < width ? classes : width;
+    Accumulators lane[width];
     for (ptrdiff_t l = 0; l < used_lanes; ++l) {
-      ptrdiff_t c = l;
-      for (; c + (group_terms - 1) * width < classes; c += group) {
-        lane[l].add(tree_sum<group_terms>(
-            [&](int v) __attribute__((always_inline)) { return terms_of_class(c + v * width); }));
-      }
-      if (c < classes) {
-        GroupSums part[group_terms];
-#pragma GCC unroll 1
-        for (int v = 0; v < group_terms; ++v) {
-          part[v] = {zero, zero, zero};
-          if (c + v * width < classes) part[v] = terms_of_class(c + v * width);
-        }
-        lane[l].add(tree_sum<group_terms>([&](int v) { return part[v]; }));
+      lane[l] = Accumulators::of_nothing();
+      for (ptrdiff_t c = l; c < classes; c += group) {
+        const ptrdiff_t left = (classes - c + width - 1) / width;
+        lane[l].add(tree_sum_of_present<group_terms>(
+            left < group_terms ? left : group_terms, [&](int v) __attribute__((always_inline)) {
+              const ptrdiff_t k = c + v * width;
+              Vec<T> t = {};
+              if constexpr (Terms::present) t = terms.along_positions(k, p, present);
+              return terms_of<T, Terms::present>(load_partial<E>(x + k * class_stride + p, present, 0), t, reference,
+                                                 count, is_used);
+            }));
       }
     }
     for (ptrdiff_t fold = width / 2; fold > 0; fold /= 2) {
-      for (ptrdiff_t l = 0; l < fold; ++l) lane[l] = lane[l] + lane[l + fold];
+      for (ptrdiff_t l = 0; l < fold && l + fold < used_lanes; ++l) lane[l] = lane[l] + lane[l + fold];
     }
     lane[0].rest.store_sums(out.rest + p);
     store_as_double(out.count + p, count);

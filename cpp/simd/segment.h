@@ -36,19 +36,14 @@ class SegmentKernel {
       positions_ = segment_.positions - first_ < step ? segment_.positions - first_ : step;
       read_targets();
       reduce();
-      finish<T>(problem_, statistics_, targets_, scale_, positions_, coefficients_);
+      finish<T>(problem_, statistics_, targets_, scale_, positions_, segment_.output.data != nullptr, coefficients_);
       if (problem_.operation == Operation::cross_entropy) add_losses();
       if (problem_.operation == Operation::logsumexp) write_log_sum_exp();
       if (segment_.output.data) write_output();
     }
-    double lane[lanes<double>], error[lanes<double>];
-    store(lane, loss_sum_.sum);
-    store(error, loss_sum_.error);
-    for (int i = 0; i < lanes<double>; ++i) {
-      const double sum = result_.loss_sum + lane[i], part = sum - result_.loss_sum;
-      result_.loss_sum_error += error[i] + ((result_.loss_sum - (sum - part)) + (lane[i] - part));
-      result_.loss_sum = sum;
-    }
+    const ErrorSum sum = loss_sum_.folded();
+    result_.loss_sum = sum.sum;
+    result_.loss_sum_error = sum.error;
     return result_;
   }
 
@@ -132,10 +127,8 @@ class SegmentKernel {
       } else {
         reduce_chunk_of_columns(c, classes, chunk);
       }
-      for (ptrdiff_t p = 0; p < positions_; p += lanes<double>) {
-        store(chunk.rest + p, in_units_of_maximum<T>(load(chunk.rest + p), load(chunk.maximum + p)));
-      }
-      if (c > 0) merge(statistics_, next_, positions_);
+      use_units_of_maximum<T>(chunk, positions_);
+      if (c > 0) merge<T>(statistics_, next_, positions_);
     }
   }
 
@@ -327,7 +320,7 @@ class SegmentKernel {
   T *scratch_logits_, *scratch_probabilities_;
   ptrdiff_t first_ = 0, positions_ = 0;
   SegmentResult result_ = {0, 0, false};
-  Accumulator<double> loss_sum_;
+  Accumulator<double> loss_sum_ = Accumulator<double>::of_nothing();
   alignas(64) double scale_[batch_positions];
   Targets targets_;
   Statistics statistics_, next_;

@@ -25,6 +25,7 @@ struct Statistics {
   alignas(64) double maximum[batch_positions];
   alignas(64) double rest[batch_positions];     // in units of exp(maximum)
   alignas(64) double count[batch_positions];    // of classes that equal the maximum
+  alignas(64) double unit[batch_positions];     // unit_of(maximum)
   alignas(64) double linear[batch_positions];   // sum of t_c · (M - x_c); M counts as 0 when infinite
   alignas(64) double mass[batch_positions];     // sum of t_c
   alignas(64) double is_used[batch_positions];  // 1 when some t_c is not 0
@@ -36,8 +37,9 @@ struct Accumulator;
 
 template <>
 struct Accumulator<float> {
-  Vec<double> low = splat(0.0), high = splat(0.0);
+  Vec<double> low, high;
 
+  static CROSSENT_INLINE Accumulator of_nothing() { return {splat(0.0), splat(0.0)}; }
   CROSSENT_INLINE void add(const Vec<float>& group) {
     Vec<double> group_low, group_high;
     widen(group, group_low, group_high);
@@ -45,87 +47,90 @@ struct Accumulator<float> {
     high = high + group_high;
   }
   friend CROSSENT_INLINE Accumulator operator+(const Accumulator& a, const Accumulator& b) {
-    Accumulator r;
-    r.low = a.low + b.low;
-    r.high = a.high + b.high;
-    return r;
+    return {a.low + b.low, a.high + b.high};
   }
   CROSSENT_INLINE void store_sums(double* p) const {
     store(p, low);
     store(p + lanes<double>, high);
   }
-  CROSSENT_INLINE double sum_of_lanes() const {
-    double lane[lanes<float>];
-    store_sums(lane);
-    for (int width = lanes<float> / 2; width > 0; width /= 2) {
-      for (int i = 0; i < width; ++i) lane[i] = lane[i] + lane[i + width];
-    }
-    return lane[0];
+  CROSSENT_INLINE double total() const { return sum_of_lanes(low + high); }
+};
+
+// a + b for sums with their errors, for doubles and for lanes of them.
+struct ErrorSum {
+  double sum, error;
+  friend CROSSENT_INLINE ErrorSum operator+(const ErrorSum& a, const ErrorSum& b) {
+    const double sum = a.sum + b.sum, b_part = sum - a.sum;
+    return {sum, (a.error + b.error) + ((a.sum - (sum - b_part)) + (b.sum - b_part))};
   }
 };
 
 template <>
 struct Accumulator<double> {
-  Vec<double> sum = splat(0.0), error = splat(0.0);
+  Vec<double> sum, error;
 
+  static CROSSENT_INLINE Accumulator of_nothing() { return {splat(0.0), splat(0.0)}; }
   CROSSENT_INLINE void add(const Vec<double>& group) {
     const ExactSum next = two_sum(sum, group);
     sum = next.sum;
     error = error + next.error;
   }
   friend CROSSENT_INLINE Accumulator operator+(const Accumulator& a, const Accumulator& b) {
-    Accumulator r;
     const ExactSum both = two_sum(a.sum, b.sum);
-    r.sum = both.sum;
-    r.error = (a.error + b.error) + both.error;
-    return r;
+    return {both.sum, (a.error + b.error) + both.error};
   }
-  CROSSENT_INLINE Vec<double> total() const {
-    // An overflow leaves nan in the error.
-    return select(less(absolute(sum), splat(__builtin_inf())), sum + error, sum);
+  CROSSENT_INLINE void store_sums(double* p) const {  // an overflow leaves nan in the error
+    store(p, select(less(absolute(sum), splat(__builtin_inf())), sum + error, sum));
   }
-  CROSSENT_INLINE void store_sums(double* p) const { store(p, total()); }
-  CROSSENT_INLINE double sum_of_lanes() const {
-    Accumulator folded = *this;
-    alignas(64) double s[lanes<double>], e[lanes<double>];
-    for (int width = lanes<double> / 2; width > 0; width /= 2) {
-      alignas(64) double upper_sum[lanes<double>] = {}, upper_error[lanes<double>] = {};
-      store(s, folded.sum);
-      store(e, folded.error);
-      for (int i = 0; i < width; ++i) upper_sum[i] = s[i + width], upper_error[i] = e[i + width];
-      Accumulator upper;
-      upper.sum = load(upper_sum);
-      upper.error = load(upper_error);
-      folded = folded + upper;
-    }
-    store(s, folded.total());
-    return s[0];
+  CROSSENT_INLINE ErrorSum folded() const {
+    double s[lanes<double>], e[lanes<double>];
+    store(s, sum);
+    store(e, error);
+    ErrorSum lane[lanes<double>];
+    for (int i = 0; i < lanes<double>; ++i) lane[i] = {s[i], e[i]};
+    return fold<lanes<double>>(lane, [](const ErrorSum& a, const ErrorSum& b) { return a + b; });
+  }
+  CROSSENT_INLINE double total() const {
+    const ErrorSum all = folded();
+    return __builtin_fabs(all.sum) < __builtin_inf() ? all.sum + all.error : all.sum;
   }
 };
 
-// The three sums of a group, added together.
+// The sums of a group, and of groups; without targets known by class there is only the first.
 template <class T, bool with_terms>
 struct Sums {
   Vec<T> rest, linear, mass;
   friend CROSSENT_INLINE Sums operator+(const Sums& a, const Sums& b) {
-    if constexpr (with_terms) return {a.rest + b.rest, a.linear + b.linear, a.mass + b.mass};
-    return {a.rest + b.rest, a.linear, a.mass};
+    return {a.rest + b.rest, a.linear + b.linear, a.mass + b.mass};
   }
+};
+template <class T>
+struct Sums<T, false> {
+  Vec<T> rest;
+  friend CROSSENT_INLINE Sums operator+(const Sums& a, const Sums& b) { return {a.rest + b.rest}; }
 };
 
 template <class T, bool with_terms>
 struct SumAccumulators {
-  Accumulator<T> rest, linear, mass;
-  CROSSENT_INLINE void add(const Sums<T, with_terms>& group) {
+  using A = Accumulator<T>;
+  A rest, linear, mass;
+  static CROSSENT_INLINE SumAccumulators of_nothing() { return {A::of_nothing(), A::of_nothing(), A::of_nothing()}; }
+  CROSSENT_INLINE void add(const Sums<T, true>& group) {
     rest.add(group.rest);
-    if constexpr (with_terms) {
-      linear.add(group.linear);
-      mass.add(group.mass);
-    }
+    linear.add(group.linear);
+    mass.add(group.mass);
   }
   friend CROSSENT_INLINE SumAccumulators operator+(const SumAccumulators& a, const SumAccumulators& b) {
-    if constexpr (with_terms) return {a.rest + b.rest, a.linear + b.linear, a.mass + b.mass};
-    return {a.rest + b.rest, a.linear, a.mass};
+    return {a.rest + b.rest, a.linear + b.linear, a.mass + b.mass};
+  }
+};
+template <class T>
+struct SumAccumulators<T, false> {
+  Accumulator<T> rest;
+  static CROSSENT_INLINE SumAccumulators of_nothing() { return {Accumulator<T>::of_nothing()}; }
+  CROSSENT_INLINE void add(const Sums<T, false>& group) { rest.add(group.rest); }
+  friend CROSSENT_INLINE SumAccumulators operator+(const SumAccumulators& a, const SumAccumulators& b) {
+    return {a.rest + b.rest};
   }
 };
 
@@ -136,28 +141,23 @@ struct Reference {
 };
 
 template <class T>
-CROSSENT_INLINE_LARGE Reference<T> reference_from(const Vec<double>* maxima) {
-  Vec<T> part[5];
-  Vec<double> wide[5][2];
-  constexpr int halves = sizeof(double) / sizeof(T);
-  for (int h = 0; h < halves; ++h) {
-    const Shift shift = shift_of<T>(maxima[h]);
-    const Vec<double> finite =
-        select(less(absolute(maxima[h]), splat(__builtin_inf())), maxima[h], splat(0.0));
-    wide[0][h] = maxima[h];
-    wide[1][h] = finite;
-    wide[2][h] = shift.offset;
-    wide[3][h] = lower_bound<T>(shift);
-    wide[4][h] = splat(ExpConstants<T>::headroom) - shift.exponent;
-  }
-  for (int i = 0; i < 5; ++i) {
-    if constexpr (halves == 2) {
-      part[i] = narrow(wide[i][0], wide[i][1]);
-    } else {
-      part[i] = wide[i][0];
-    }
-  }
-  return {part[0], part[1], part[2], part[3], part[4]};
+CROSSENT_INLINE Vec<T> as_lanes(const Vec<double>& low, [[maybe_unused]] const Vec<double>& high) {
+  if constexpr (sizeof(T) == 4) return narrow(low, high);
+  else return low;
+}
+
+CROSSENT_INLINE Vec<double> zero_unless_finite(const Vec<double>& a) {
+  return select(less(absolute(a), splat(__builtin_inf())), a, splat(0.0));
+}
+
+// For the maxima of a vector of positions; doubles fill `low` alone.
+template <class T>
+CROSSENT_INLINE_LARGE Reference<T> reference_from(const Vec<double>& low, const Vec<double>& high) {
+  const Shift a = shift_of<T>(low), b = shift_of<T>(high);
+  const Vec<double> headroom = splat(ExpConstants<T>::headroom);
+  return {as_lanes<T>(low, high), as_lanes<T>(zero_unless_finite(low), zero_unless_finite(high)),
+          as_lanes<T>(a.offset, b.offset), as_lanes<T>(lower_bound<T>(a), lower_bound<T>(b)),
+          as_lanes<T>(headroom - a.exponent, headroom - b.exponent)};
 }
 
 // One vector of logits x, with its targets t, as terms of the sums.
@@ -168,27 +168,37 @@ CROSSENT_INLINE_LARGE Sums<T, with_terms> terms_of(const Vec<T>& x, const Vec<T>
   const auto is_maximum = equal(x, reference.maximum);
   const Vec<T> e = scaled_exp(x - reference.offset, reference.lower, reference.exponent, one);
   count = count + select(is_maximum, one, zero);
-  Sums<T, with_terms> sums{select(is_maximum, zero, e), zero, zero};
   if constexpr (with_terms) {
     const auto is_absent = equal(t, zero);  // 0 · inf is 0
     is_used = select(is_absent, is_used, one);
-    sums.linear = select(is_absent, zero, t * (reference.finite_maximum - x));
-    sums.mass = t;
+    return {select(is_maximum, zero, e), select(is_absent, zero, t * (reference.finite_maximum - x)), t};
+  } else {
+    return {select(is_maximum, zero, e)};
   }
-  return sums;
 }
 
-// rest in units of exp(M) instead of 2^(exponent - headroom).
+// exp(maximum - offset) · 2^-exponent, the unit of what has been shifted by shift_of(maximum).
 template <class T>
-CROSSENT_INLINE Vec<double> in_units_of_maximum(const Vec<double>& rest, const Vec<double>& maximum) {
+CROSSENT_INLINE_LARGE Vec<double> unit_of(const Vec<double>& maximum) {
   const Shift shift = shift_of<T>(maximum);
-  const Vec<double> unit = scaled_exp(maximum - shift.offset, lower_bound<double>(shift),
-                                      splat(ExpConstants<T>::headroom) - shift.exponent, splat(1.0));
-  return select(less(absolute(maximum), splat(__builtin_inf())), rest / unit, rest);
+  return scaled_exp(maximum - shift.offset, lower_bound<double>(shift), splat(0.0) - shift.exponent, splat(1.0));
+}
+
+// rest in units of exp(maximum) instead of 2^(exponent - headroom).
+template <class T>
+CROSSENT_INLINE void use_units_of_maximum(Statistics& s, ptrdiff_t positions) {
+  const Vec<double> headroom = splat(__builtin_ldexp(1.0, -(int)ExpConstants<T>::headroom));
+  for (ptrdiff_t p = 0; p < positions; p += lanes<double>) {
+    const Vec<double> rest = load(s.rest + p), maximum = load(s.maximum + p), unit = unit_of<T>(maximum);
+    const auto is_finite = less(absolute(maximum), splat(__builtin_inf()));
+    store(s.rest + p, select(is_finite, rest * headroom / unit, rest));
+    store(s.unit + p, unit);
+  }
 }
 
 // Adds the statistics of the next chunk to those of the chunks before it, position by position.
-inline void merge(Statistics& total, const Statistics& next, ptrdiff_t positions) {
+template <class T>
+void merge(Statistics& total, const Statistics& next, ptrdiff_t positions) {
   const Vec<double> zero = splat(0.0);
   for (ptrdiff_t p = 0; p < positions; p += lanes<double>) {
     const Vec<double> a = load(total.maximum + p), b = load(next.maximum + p);
@@ -205,11 +215,9 @@ inline void merge(Statistics& total, const Statistics& next, ptrdiff_t positions
     store(total.rest + p, rest + select(are_equal, lesser_rest, (lesser_count + lesser_rest) * factor));
     store(total.count + p, count + select(are_equal, lesser_count, zero));
     store(total.maximum + p, greater);
-    const auto finite = [&](const Vec<double>& m) {
-      return select(less(absolute(m), splat(__builtin_inf())), m, zero);
-    };
+    store(total.unit + p, unit_of<T>(greater));
     const auto moved = [&](const Statistics& s, const Vec<double>& from) {
-      return load(s.linear + p) + load(s.mass + p) * (finite(greater) - finite(from));
+      return load(s.linear + p) + load(s.mass + p) * (zero_unless_finite(greater) - zero_unless_finite(from));
     };
     store(total.linear + p, moved(total, a) + moved(next, b));
     store(total.mass + p, load(total.mass + p) + load(next.mass + p));

@@ -130,37 +130,32 @@ CROSSENT_INLINE void store(T* p, const Vec<T>& a) {
 
 // The lower and upper eight lanes as doubles, and back (rounded to nearest even).
 CROSSENT_INLINE void widen(const Vec<float>& a, Vec<double>& low, Vec<double>& high) {
-  typedef float Half __attribute__((vector_size(register_bytes / 2)));
-  CROSSENT_FOR_PARTS {
-    Half halves[2];
-    __builtin_memcpy(halves, &a.part[i], sizeof(halves));
-    Vec<double>& target = i * 2 < parts ? low : high;
-    if constexpr (parts == 1) {
-      low.part[0] = (NativeF64)__builtin_convertvector(halves[0], NativeOf<double>);
-      high.part[0] = (NativeF64)__builtin_convertvector(halves[1], NativeOf<double>);
-    } else {
-      target.part[(2 * i) % parts] = (NativeF64)__builtin_convertvector(halves[0], NativeOf<double>);
-      target.part[(2 * i + 1) % parts] = (NativeF64)__builtin_convertvector(halves[1], NativeOf<double>);
-    }
-  }
+  NativeF64 wide[2 * parts];
+  CROSSENT_FOR_PARTS widen(a.part[i], wide[2 * i], wide[2 * i + 1]);
+  CROSSENT_FOR_PARTS low.part[i] = wide[i];
+  CROSSENT_FOR_PARTS high.part[i] = wide[parts + i];
 }
 
 CROSSENT_INLINE Vec<float> narrow(const Vec<double>& low, const Vec<double>& high) {
-  typedef float Half __attribute__((vector_size(register_bytes / 2)));
+  NativeF64 wide[2 * parts];
+  CROSSENT_FOR_PARTS wide[i] = low.part[i];
+  CROSSENT_FOR_PARTS wide[parts + i] = high.part[i];
   Vec<float> r;
-  CROSSENT_FOR_PARTS {
-    const Vec<double>& source = i * 2 < parts ? low : high;
-    Half halves[2];
-    if constexpr (parts == 1) {
-      halves[0] = __builtin_convertvector((NativeOf<double>)low.part[0], Half);
-      halves[1] = __builtin_convertvector((NativeOf<double>)high.part[0], Half);
-    } else {
-      halves[0] = __builtin_convertvector((NativeOf<double>)source.part[(2 * i) % parts], Half);
-      halves[1] = __builtin_convertvector((NativeOf<double>)source.part[(2 * i + 1) % parts], Half);
-    }
-    __builtin_memcpy(&r.part[i], halves, sizeof(halves));
-  }
+  CROSSENT_FOR_PARTS r.part[i] = narrow(wide[2 * i], wide[2 * i + 1]);
   return r;
+}
+
+// combine() over `count` values, a power of two: halves are joined, value i with value i + count / 2.
+template <int count, class Value, class Combine>
+CROSSENT_INLINE Value fold(const Value* value, const Combine& combine) {
+  if constexpr (count == 1) {
+    return value[0];
+  } else {
+    Value half[count / 2];
+#pragma GCC unroll 16
+    for (int i = 0; i < count / 2; ++i) half[i] = combine(value[i], value[i + count / 2]);
+    return fold<count / 2>(half, combine);
+  }
 }
 
 // The greatest lane, any nan aside.
@@ -168,33 +163,41 @@ template <class T>
 CROSSENT_INLINE T greatest_lane(const Vec<T>& a) {
   T lane[lanes<T>];
   store(lane, a);
-  for (int width = lanes<T> / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lane[i] = lane[i] > lane[i + width] ? lane[i] : lane[i + width];
-  }
-  return lane[0];
+  return fold<lanes<T>>(lane, [](T x, T y) { return x > y ? x : y; });
 }
 
-// body(0) + … + body(count - 1) as a balanced tree; count is a power of two. In registers where a value is one register;
-// otherwise through memory, which keeps the code of the many-register instruction sets small.
-template <int count, class Body>
+template <class T>
+CROSSENT_INLINE T sum_of_lanes(const Vec<T>& a) {
+  T lane[lanes<T>];
+  store(lane, a);
+  return fold<lanes<T>>(lane, [](T x, T y) { return x + y; });
+}
+
+// body(0) + … + body(present - 1) as the balanced tree of `most` terms in which the absent ones are 0; `most` is a power of
+// two. Unrolled where a value is one register and all are present; otherwise through memory, which keeps the code of the
+// many-register instruction sets small.
+template <int most, class Body>
 CROSSENT_INLINE auto tree_sum(const Body& body, int first = 0) {
-  if constexpr (count == 1) {
+  if constexpr (most == 1) {
     return body(first);
-  } else if constexpr (parts == 1) {
-    const auto left = tree_sum<count / 2>(body, first);
-    const auto right = tree_sum<count / 2>(body, first + count / 2);
-    return left + right;
   } else {
-    decltype(body(0)) part[count];
-#pragma GCC unroll 1
-    for (int i = 0; i < count; ++i) part[i] = body(i);
-#pragma GCC unroll 1
-    for (int stride = 1; stride < count; stride *= 2) {
-#pragma GCC unroll 1
-      for (int i = 0; i < count; i += 2 * stride) part[i] = part[i] + part[i + stride];
-    }
-    return part[0];
+    const auto left = tree_sum<most / 2>(body, first);
+    const auto right = tree_sum<most / 2>(body, first + most / 2);
+    return left + right;
   }
+}
+
+template <int most, class Body>
+CROSSENT_INLINE auto tree_sum_of_present(ptrdiff_t present, const Body& body) {
+  decltype(body(0)) part[most];
+#pragma GCC unroll 1
+  for (int i = 0; i < present; ++i) part[i] = body(i);
+#pragma GCC unroll 1
+  for (int stride = 1; stride < present; stride *= 2) {
+#pragma GCC unroll 1
+    for (int i = 0; i + stride < present; i += 2 * stride) part[i] = part[i] + part[i + stride];
+  }
+  return part[0];
 }
 
 }  // namespace
