@@ -1,14 +1,13 @@
-// Elements are numbered in C order and cut into blocks; a block's operands are brought side by side as doubles, which is what
-// the kernel works on, and its results are rounded to where they belong.
+// Elements are cut into blocks of a fixed size, shared out among threads; a block's operands are brought side by side as doubles,
+// which is what the kernel works on, and its results are rounded to where they belong.
 #include "binary_loss.h"
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
-#include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "dispatch.h"
+#include "half.h"
 #include "long_sum.h"
 #include "parallel.h"
 
@@ -17,144 +16,111 @@ namespace {
 
 constexpr ptrdiff_t block_elements = 1024;
 
-template <class T>
-T read(const char* p) {
-  T value;
-  std::memcpy(&value, p, sizeof(value));
-  return value;
-}
+struct Brain {
+  uint16_t bits;
+};
+struct Half {
+  uint16_t bits;
+};
+double to_double(Half value) { return float_from_half(value.bits); }
+double to_double(Brain value) { return float_from_brain(value.bits); }
+double to_double(auto value) { return static_cast<double>(value); }
 
-double from_half(uint16_t bits) {
-  const int exponent = (bits >> 10) & 31, mantissa = bits & 1023;
-  const double magnitude = exponent == 31 ? (mantissa ? std::nan("") : INFINITY)
-                           : exponent     ? std::ldexp(mantissa + 1024, exponent - 25)
-                                          : std::ldexp(mantissa, -24);
-  return bits & 0x8000 ? -magnitude : magnitude;
-}
-
-double from_brain(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
-
-// Rounds to a float format of `mantissa_bits` stored bits and the given smallest normal exponent, to nearest even.
-double rounded_to(double value, int mantissa_bits, int smallest_exponent) {
-  if (!std::isfinite(value) || value == 0) return value;
-  const int exponent = std::max(std::ilogb(value), smallest_exponent) - mantissa_bits;
-  return std::ldexp(std::nearbyint(std::ldexp(value, -exponent)), exponent);
-}
-
-uint16_t to_half(double value) {
-  const double rounded = std::fabs(rounded_to(value, 10, -14));
-  const auto sign = static_cast<uint16_t>(std::signbit(value) ? 0x8000 : 0);
-  if (std::isnan(value)) return sign | 0x7e00;
-  if (rounded >= 65536) return sign | 0x7c00;
-  if (rounded < std::ldexp(1, -14)) return static_cast<uint16_t>(sign | static_cast<int>(std::ldexp(rounded, 24)));
-  const int exponent = std::ilogb(rounded);
-  const int mantissa = static_cast<int>(std::ldexp(rounded, 10 - exponent)) - 1024;
-  return static_cast<uint16_t>(sign | ((exponent + 15) << 10) | mantissa);
-}
-
-uint16_t to_brain(double value) {
-  const float rounded = static_cast<float>(rounded_to(value, 7, -126));
-  return static_cast<uint16_t>(std::bit_cast<uint32_t>(rounded) >> 16 | (std::isnan(value) ? 0x40 : 0));
-}
-
-double read_scalar(const char* p, Scalar scalar) {
+// use(T*) for the type of a scalar.
+template <class Use>
+void with_type(Scalar scalar, void* data, const Use& use) {
   switch (scalar) {
-    case Scalar::f32: return read<float>(p);
-    case Scalar::f16: return from_half(read<uint16_t>(p));
-    case Scalar::bf16: return from_brain(read<uint16_t>(p));
-    case Scalar::boolean: return read<uint8_t>(p) != 0;
-    case Scalar::i8: return read<int8_t>(p);
-    case Scalar::i16: return read<int16_t>(p);
-    case Scalar::i32: return read<int32_t>(p);
-    case Scalar::i64: return static_cast<double>(read<int64_t>(p));
-    case Scalar::u8: return read<uint8_t>(p);
-    case Scalar::u16: return read<uint16_t>(p);
-    case Scalar::u32: return read<uint32_t>(p);
-    case Scalar::u64: return static_cast<double>(read<uint64_t>(p));
-    default: return read<double>(p);
+    case Scalar::f32: return use(static_cast<float*>(data));
+    case Scalar::f64: return use(static_cast<double*>(data));
+    case Scalar::f16: return use(static_cast<Half*>(data));
+    case Scalar::bf16: return use(static_cast<Brain*>(data));
+    case Scalar::boolean:
+    case Scalar::u8: return use(static_cast<uint8_t*>(data));
+    case Scalar::i8: return use(static_cast<int8_t*>(data));
+    case Scalar::i16: return use(static_cast<int16_t*>(data));
+    case Scalar::i32: return use(static_cast<int32_t*>(data));
+    case Scalar::i64: return use(static_cast<int64_t*>(data));
+    case Scalar::u16: return use(static_cast<uint16_t*>(data));
+    case Scalar::u32: return use(static_cast<uint32_t*>(data));
+    case Scalar::u64: return use(static_cast<uint64_t*>(data));
   }
 }
 
-template <class T>
-void write(char* p, T value) {
-  std::memcpy(p, &value, sizeof(value));
-}
+// A block of one operand, its elements in the order of the positions.
+class BlockOperand {
+ public:
+  BlockOperand(const BinaryCall& call, BinaryOperand operand, ptrdiff_t first, ptrdiff_t end)
+      : call_(call), operand_(static_cast<int>(operand)), first_(first), end_(end) {}
 
-void write_scalar(char* p, Scalar scalar, double value) {
-  switch (scalar) {
-    case Scalar::f32: return write(p, static_cast<float>(value));
-    case Scalar::f16: return write(p, to_half(value));
-    case Scalar::bf16: return write(p, to_brain(value));
-    default: return write(p, value);
-  }
-}
+  bool is_present() const { return call_.data[operand_] != nullptr; }
 
-// Calls visit(i, address) for elements first … first + count - 1 of `operand`, i counting from 0.
-template <class Visit>
-void for_each_element(const BinaryCall& call, const BinaryOperand& operand, ptrdiff_t first, ptrdiff_t count,
-                      const Visit& visit) {
-  ptrdiff_t along[64];
-  char* p = static_cast<char*>(operand.data);
-  ptrdiff_t rest = first;
-  for (int i = call.axes - 1; i >= 0; --i) {
-    along[i] = rest % call.extent[i];
-    rest /= call.extent[i];
-    p += along[i] * operand.stride[i];
-  }
-  for (ptrdiff_t i = 0; i < count; ++i) {
-    visit(i, p);
-    for (int a = call.axes - 1; a >= 0; --a) {
-      p += operand.stride[a];
-      if (++along[a] < call.extent[a]) break;
-      p -= operand.stride[a] * call.extent[a];
-      along[a] = 0;
+  void read(double* out, double otherwise) const {
+    if (!is_present()) {
+      std::fill(out, out + (end_ - first_), otherwise);
+      return;
     }
+    for_each_line([&](auto* p, ptrdiff_t i, ptrdiff_t count, ptrdiff_t stride) {
+      for (ptrdiff_t k = 0; k < count; ++k) out[i + k] = to_double(p[k * stride]);
+    });
   }
-}
 
-void gather(const BinaryCall& call, const BinaryOperand& operand, ptrdiff_t first, ptrdiff_t count, double otherwise,
-            double* out) {
-  if (!operand.data) {
-    for (ptrdiff_t i = 0; i < count; ++i) out[i] = otherwise;
-    return;
+  void write(const double* in) const {
+    if (!is_present()) return;
+    for_each_line([&](auto* p, ptrdiff_t i, ptrdiff_t count, ptrdiff_t stride) {
+      using T = std::remove_pointer_t<decltype(p)>;
+      for (ptrdiff_t k = 0; k < count; ++k) {
+        if constexpr (std::is_same_v<T, Half>) {
+          p[k * stride].bits = half_from_float(static_cast<float>(in[i + k]));
+        } else if constexpr (std::is_same_v<T, Brain>) {
+          p[k * stride].bits = brain_from_float(static_cast<float>(in[i + k]));
+        } else {
+          p[k * stride] = static_cast<T>(in[i + k]);
+        }
+      }
+    });
   }
-  for_each_element(call, operand, first, count,
-                   [&](ptrdiff_t i, const char* p) { out[i] = read_scalar(p, operand.scalar); });
-}
 
-void scatter(const BinaryCall& call, const BinaryOperand& operand, ptrdiff_t first, ptrdiff_t count, const double* in) {
-  if (!operand.data) return;
-  for_each_element(call, operand, first, count, [&](ptrdiff_t i, char* p) { write_scalar(p, operand.scalar, in[i]); });
-}
+ private:
+  template <class Use>
+  void for_each_line(const Use& use) const {
+    const ptrdiff_t stride = call_.layout.last_stride(operand_);
+    with_type(call_.scalar[operand_], call_.data[operand_], [&](auto* data) {
+      for (ptrdiff_t position = first_; position < end_;) {
+        const Layout::Line line = call_.layout.line(position, end_);
+        use(data + line.offset[operand_], position - first_, line.count, stride);
+        position += line.count;
+      }
+    });
+  }
+
+  const BinaryCall& call_;
+  int operand_;
+  ptrdiff_t first_, end_;
+};
 
 }  // namespace
 
-double binary_cross_entropy(const BinaryCall& call) {
-  ptrdiff_t elements = 1;
-  for (int i = 0; i < call.axes; ++i) elements *= call.extent[i];
+double binary_cross_entropy(const BinaryCall& original) {
+  BinaryCall call = original;
+  call.layout.simplify();
+  const ptrdiff_t elements = call.layout.positions();
   const ptrdiff_t blocks = (elements + block_elements - 1) / block_elements;
   std::vector<LongSum> sums(static_cast<size_t>(blocks));
   const auto kernel = active_kernels().binary;
-  for_each_block(blocks, threads_for(elements * 8, blocks), [&](ptrdiff_t block, int) {
-    alignas(64) double x[block_elements], target[block_elements], weight[block_elements], pos_weight[block_elements];
-    alignas(64) double scale[block_elements], losses[block_elements], gradient[block_elements];
-    const ptrdiff_t first = block * block_elements;
-    const ptrdiff_t count = std::min(block_elements, elements - first);
-    for (ptrdiff_t i = count; i < (count + 7) / 8 * 8; ++i) {
-      x[i] = target[i] = weight[i] = pos_weight[i] = scale[i] = 0;
-    }
-    gather(call, call.x, first, count, 0, x);
-    gather(call, call.target, first, count, 0, target);
-    gather(call, call.weight, first, count, 1, weight);
-    gather(call, call.pos_weight, first, count, 1, pos_weight);
-    gather(call, call.grad_outputs, first, count, call.grad_output, scale);
-    kernel({call.from_logits, count, x, target, weight, pos_weight, scale, losses,
-            call.gradient.data ? gradient : nullptr});
-    LongSum sum;
-    for (ptrdiff_t i = 0; i < count; ++i) sum.add(losses[i]);
-    sums[static_cast<size_t>(block)] = sum;
-    scatter(call, call.losses, first, count, losses);
-    scatter(call, call.gradient, first, count, gradient);
+  for_each_block(blocks, threads_for(elements, blocks), [&](ptrdiff_t block, int) {
+    using enum BinaryOperand;
+    alignas(64) double values[binary_operands][block_elements] = {};
+    const ptrdiff_t begin = block * block_elements, end = std::min(elements, begin + block_elements);
+    const auto in_memory = [&](BinaryOperand which) { return BlockOperand(call, which, begin, end); };
+    const auto here = [&](BinaryOperand which) { return values[static_cast<int>(which)]; };
+    for (const BinaryOperand input : {x, target, weight, pos_weight}) in_memory(input).read(here(input), 1);
+    in_memory(grad_outputs).read(here(grad_outputs), call.grad_output);
+    kernel({call.from_logits, end - begin, here(x), here(target), here(weight), here(pos_weight), here(grad_outputs),
+            here(losses), in_memory(gradient).is_present() ? here(gradient) : nullptr});
+    LongSum& sum = sums[static_cast<size_t>(block)];
+    for (ptrdiff_t i = 0; i < end - begin; ++i) sum.add(here(losses)[i]);
+    in_memory(losses).write(here(losses));
+    in_memory(gradient).write(here(gradient));
   });
   LongSum total;
   for (const LongSum& sum : sums) total.add(sum.sum, sum.error);

@@ -1,26 +1,23 @@
 // The C++ interface of the binary loss: elementwise over operands of one shape, any strides, any real dtype.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
+
+#include "layout.h"
 
 namespace crossent {
 
 enum class Scalar : uint8_t { f32, f64, f16, bf16, boolean, i8, i16, i32, i64, u8, u16, u32, u64 };
 
-struct BinaryOperand {
-  void* data = nullptr;  // null: absent
-  Scalar scalar = Scalar::f64;
-  ptrdiff_t stride[64] = {};  // in bytes, by axis
-};
+enum class BinaryOperand : uint8_t { x, target, weight, pos_weight, grad_outputs, losses, gradient };
+constexpr int binary_operands = 7;
 
 struct BinaryCall {
-  int axes;
-  ptrdiff_t extent[64];
+  Layout layout;
   bool from_logits;
-  BinaryOperand x, target, weight, pos_weight, grad_outputs;
-  double grad_output;              // where grad_outputs is absent
-  BinaryOperand losses, gradient;  // written; may be absent
+  void* data[binary_operands];  // null: absent, which counts as 1; losses and gradient are written
+  Scalar scalar[binary_operands];
+  double grad_output;  // where grad_outputs is absent
 };
 
 // The sum of the losses.

@@ -68,7 +68,7 @@ Element element_of(const py::array& a, const char* name) {
 bool is_absent(const py::handle& object) { return object.is_none(); }
 
 // The positions of `a`, which has `trailing` axes behind them, become the strides of one operand of the layout.
-void add_strides(const py::array& a, const char* name, int trailing, Layout& layout, Layout::Operand operand) {
+void add_strides(const py::array& a, const char* name, int trailing, Layout& layout, LossOperand operand) {
   if (a.ndim() != layout.axes + trailing) refuse(name, "has another number of axes than the logits");
   for (int i = 0; i < layout.axes; ++i) {
     if (a.shape(i) != layout.axis[i].extent) refuse(name, "has another shape than the logits");
@@ -80,14 +80,14 @@ Layout layout_of(const py::array& logits) {
   if (logits.ndim() < 1) refuse("logits", "has no axis");
   Layout layout;
   for (py::ssize_t i = 0; i + 1 < logits.ndim(); ++i) layout.add_axis(logits.shape(i));
-  add_strides(logits, "logits", 1, layout, Layout::logits);
+  add_strides(logits, "logits", 1, layout, logits_operand);
   return layout;
 }
 
 void* data_of(const py::array& a) { return const_cast<void*>(a.data()); }
 
 Operand operand_with_classes(const py::array& a, const char* name, bool is_written, ptrdiff_t classes, Layout& layout,
-                             Layout::Operand operand) {
+                             LossOperand operand) {
   check(a, name, is_written);
   add_strides(a, name, 1, layout, operand);
   const py::ssize_t last = a.ndim() - 1;
@@ -95,7 +95,7 @@ Operand operand_with_classes(const py::array& a, const char* name, bool is_writt
   return {data_of(a), element_of(a, name), a.strides(last) / a.itemsize()};
 }
 
-void* per_position(const py::array& a, const char* name, bool is_written, Layout& layout, Layout::Operand operand) {
+void* per_position(const py::array& a, const char* name, bool is_written, Layout& layout, LossOperand operand) {
   check(a, name, is_written);
   add_strides(a, name, 0, layout, operand);
   return data_of(a);
@@ -131,16 +131,16 @@ double cross_entropy_binding(const py::array& logits, const py::array& target, c
   call.layout = layout_of(logits);
   call.classes = logits.shape(logits.ndim() - 1);
   if (call.classes == 0 && call.layout.positions() > 0) refuse("logits", "has no classes");
-  call.logits = operand_with_classes(logits, "logits", false, call.classes, call.layout, Layout::logits);
+  call.logits = operand_with_classes(logits, "logits", false, call.classes, call.layout, logits_operand);
 
   const Scalar target_scalar = scalar_of(target, "target");
   if (target_scalar == Scalar::i64) {
     call.target =
-        static_cast<const int64_t*>(per_position(target, "target", false, call.layout, Layout::target));
+        static_cast<const int64_t*>(per_position(target, "target", false, call.layout, target_operand));
     if (!(target.flags() & py::array::c_style)) refuse("target", "is not contiguous");
   } else {
     call.probabilities =
-        operand_with_classes(target, "target", false, call.classes, call.layout, Layout::probabilities);
+        operand_with_classes(target, "target", false, call.classes, call.layout, probabilities_operand);
   }
   if (!is_absent(weight)) {
     const auto array = py::cast<py::array>(weight);
@@ -159,7 +159,7 @@ double cross_entropy_binding(const py::array& logits, const py::array& target, c
     const auto array = py::cast<py::array>(grad_output);
     if (scalar_of(array, "grad_output") != Scalar::f64) refuse("grad_output", "is not float64");
     call.grad_outputs =
-        static_cast<const double*>(per_position(array, "grad_output", false, call.layout, Layout::scale));
+        static_cast<const double*>(per_position(array, "grad_output", false, call.layout, scale_operand));
   } else {
     call.grad_output = py::cast<double>(grad_output);
   }
@@ -168,11 +168,11 @@ double cross_entropy_binding(const py::array& logits, const py::array& target, c
     const Element element = element_of(array, "losses");
     if (element != Element::f32 && element != Element::f64) refuse("losses", "is neither float32 nor float64");
     call.losses_are_f64 = element == Element::f64;
-    call.losses = per_position(array, "losses", true, call.layout, Layout::losses);
+    call.losses = per_position(array, "losses", true, call.layout, losses_operand);
   }
   if (!is_absent(gradient)) {
     call.gradient = operand_with_classes(py::cast<py::array>(gradient), "grad", true, call.classes, call.layout,
-                                         Layout::output);
+                                         output_operand);
     const Element in = call.logits.element, out = call.gradient.element;
     const bool is_half = in == Element::f16 || in == Element::bf16;
     if (out != in && !(is_half && out == Element::f32)) refuse("grad", "has another dtype than the logits");
@@ -195,8 +195,8 @@ void softmax_binding(const py::array& x, const py::array& out, bool logarithm) {
   call.classes = x.shape(x.ndim() - 1);
   if (call.classes == 0) return;
   call.operation = logarithm ? Operation::log_softmax : Operation::softmax;
-  call.logits = operand_with_classes(x, "x", false, call.classes, call.layout, Layout::logits);
-  call.output = operand_with_classes(out, "out", true, call.classes, call.layout, Layout::output);
+  call.logits = operand_with_classes(x, "x", false, call.classes, call.layout, logits_operand);
+  call.output = operand_with_classes(out, "out", true, call.classes, call.layout, output_operand);
   const bool is_half = call.logits.element == Element::f16 || call.logits.element == Element::bf16;
   if (call.output.element != call.logits.element && !(is_half && call.output.element == Element::f32)) {
     refuse("out", "has another dtype than x");
@@ -210,50 +210,48 @@ void logsumexp_binding(const py::array& x, const py::array& out) {
   call.classes = x.shape(x.ndim() - 1);
   if (call.classes == 0) refuse("x", "has no classes");
   call.operation = Operation::logsumexp;
-  call.logits = operand_with_classes(x, "x", false, call.classes, call.layout, Layout::logits);
+  call.logits = operand_with_classes(x, "x", false, call.classes, call.layout, logits_operand);
   const Element element = element_of(out, "out");
   if (element != Element::f32 && element != Element::f64) refuse("out", "is neither float32 nor float64");
   call.losses_are_f64 = element == Element::f64;
-  call.losses = per_position(out, "out", true, call.layout, Layout::losses);
+  call.losses = per_position(out, "out", true, call.layout, losses_operand);
   without_gil(x.size(), [&] { softmax(call); });
 }
 
-BinaryOperand binary_operand(const py::handle& object, const char* name, bool is_written, const BinaryCall& call) {
-  BinaryOperand operand;
-  if (is_absent(object)) return operand;
+void add_binary_operand(const py::handle& object, const char* name, bool is_written, BinaryOperand which,
+                        BinaryCall& call) {
+  if (is_absent(object)) return;
   const auto array = py::cast<py::array>(object);
   check(array, name, is_written);
-  if (array.ndim() != call.axes) refuse(name, "has another number of axes than x");
-  operand.data = data_of(array);
-  operand.scalar = scalar_of(array, name);
-  for (int i = 0; i < call.axes; ++i) {
-    if (array.shape(i) != call.extent[i]) refuse(name, "has another shape than x");
-    operand.stride[i] = array.strides(i);
+  if (array.ndim() != call.layout.axes) refuse(name, "has another number of axes than x");
+  const int operand = static_cast<int>(which);
+  call.data[operand] = data_of(array);
+  call.scalar[operand] = scalar_of(array, name);
+  for (int i = 0; i < call.layout.axes; ++i) {
+    if (array.shape(i) != call.layout.axis[i].extent) refuse(name, "has another shape than x");
+    call.layout.axis[i].stride[operand] = array.strides(i) / array.itemsize();
   }
-  return operand;
+  if (is_written) element_of(array, name);
 }
 
 double binary_cross_entropy_binding(const py::array& x, const py::array& target, const py::object& weight,
                                     const py::object& pos_weight, bool from_logits, const py::object& grad_output,
                                     const py::object& losses, const py::object& gradient) {
   BinaryCall call = {};
-  call.axes = static_cast<int>(x.ndim());
-  for (int i = 0; i < call.axes; ++i) call.extent[i] = x.shape(i);
+  for (py::ssize_t i = 0; i < x.ndim(); ++i) call.layout.add_axis(x.shape(i));
   call.from_logits = from_logits;
   element_of(x, "x");
-  call.x = binary_operand(x, "x", false, call);
-  call.target = binary_operand(target, "target", false, call);
-  call.weight = binary_operand(weight, "weight", false, call);
-  call.pos_weight = binary_operand(pos_weight, "pos_weight", false, call);
+  add_binary_operand(x, "x", false, BinaryOperand::x, call);
+  add_binary_operand(target, "target", false, BinaryOperand::target, call);
+  add_binary_operand(weight, "weight", false, BinaryOperand::weight, call);
+  add_binary_operand(pos_weight, "pos_weight", false, BinaryOperand::pos_weight, call);
   if (py::isinstance<py::array>(grad_output)) {
-    call.grad_outputs = binary_operand(grad_output, "grad_output", false, call);
+    add_binary_operand(grad_output, "grad_output", false, BinaryOperand::grad_outputs, call);
   } else {
     call.grad_output = py::cast<double>(grad_output);
   }
-  call.losses = binary_operand(losses, "losses", true, call);
-  call.gradient = binary_operand(gradient, "grad", true, call);
-  if (!is_absent(losses)) element_of(py::cast<py::array>(losses), "losses");
-  if (!is_absent(gradient)) element_of(py::cast<py::array>(gradient), "grad");
+  add_binary_operand(losses, "losses", true, BinaryOperand::losses, call);
+  add_binary_operand(gradient, "grad", true, BinaryOperand::gradient, call);
   return without_gil(x.size(), [&] { return binary_cross_entropy(call); });
 }
 

@@ -15,7 +15,7 @@ ptrdiff_t Layout::positions() const {
 void Layout::simplify() {
   axes = static_cast<int>(std::remove_if(axis, axis + axes, [](const Axis& a) { return a.extent == 1; }) - axis);
   const auto step = [](const Axis& a) {  // a broadcast axis goes to the outside
-    return a.stride[logits] == 0 ? std::numeric_limits<ptrdiff_t>::max() : std::abs(a.stride[logits]);
+    return a.stride[0] == 0 ? std::numeric_limits<ptrdiff_t>::max() : std::abs(a.stride[0]);
   };
   std::stable_sort(axis, axis + axes, [&](const Axis& a, const Axis& b) { return step(a) > step(b); });
   int last = 0;
@@ -23,7 +23,7 @@ void Layout::simplify() {
     Axis& outer = axis[last];
     const Axis& inner = axis[i];
     bool is_even = true;
-    for (int o = 0; o < operands; ++o) is_even &= outer.stride[o] == inner.stride[o] * inner.extent;
+    for (int o = 0; o < most_operands; ++o) is_even &= outer.stride[o] == inner.stride[o] * inner.extent;
     if (is_even) {
       const ptrdiff_t extent = outer.extent * inner.extent;
       outer = inner;
@@ -42,7 +42,7 @@ Layout::Line Layout::line(ptrdiff_t position, ptrdiff_t end) const {
     const ptrdiff_t along = index % axis[i].extent;
     index /= axis[i].extent;
     if (i == axes - 1) result.count = std::min(axis[i].extent - along, end - position);
-    for (int o = 0; o < operands; ++o) result.offset[o] += along * axis[i].stride[o];
+    for (int o = 0; o < most_operands; ++o) result.offset[o] += along * axis[i].stride[o];
   }
   return result;
 }

@@ -144,17 +144,17 @@ SegmentResult run(const Layout& layout, const Segment& start) {
     for (ptrdiff_t position = block * block_positions; position < end;) {
       const Layout::Line line = layout.line(position, end);
       Segment segment = start;
-      const auto move = [&](Plane& plane, Layout::Operand operand) {
+      const auto move = [&](Plane& plane, LossOperand operand) {
         plane.data = advanced(plane.data, plane.element, line.offset[operand]);
       };
       segment.positions = line.count;
-      move(segment.logits, Layout::logits);
-      move(segment.output, Layout::output);
-      move(segment.probabilities, Layout::probabilities);
-      segment.target = advanced(segment.target, line.offset[Layout::target]);
-      segment.scale += line.offset[Layout::scale];
+      move(segment.logits, logits_operand);
+      move(segment.output, output_operand);
+      move(segment.probabilities, probabilities_operand);
+      segment.target = advanced(segment.target, line.offset[target_operand]);
+      segment.scale += line.offset[scale_operand];
       segment.losses =
-          advanced(segment.losses, problem.losses_are_f64 ? Element::f64 : Element::f32, line.offset[Layout::losses]);
+          advanced(segment.losses, problem.losses_are_f64 ? Element::f64 : Element::f32, line.offset[losses_operand]);
       segment.scratch = scratch.of_thread(thread);
       const SegmentResult result = kernel(segment);
       sum.add(result.loss_sum, result.loss_sum_error);
@@ -173,7 +173,7 @@ SegmentResult run(const Layout& layout, const Segment& start) {
   return all;
 }
 
-Plane plane_of(const Operand& operand, const Layout& layout, Layout::Operand position) {
+Plane plane_of(const Operand& operand, const Layout& layout, LossOperand position) {
   return {operand.data, operand.element, layout.last_stride(position), operand.class_stride};
 }
 
@@ -222,15 +222,15 @@ CrossEntropyOutcome cross_entropy(const CrossEntropyCall& call) {
   const double scale = is_mean ? call.grad_output / denominator : call.grad_output;
   Segment start = {};
   start.problem = &problem;
-  start.logits = plane_of(call.logits, layout, Layout::logits);
-  start.output = plane_of(call.gradient, layout, Layout::output);
-  start.probabilities = plane_of(call.probabilities, layout, Layout::probabilities);
+  start.logits = plane_of(call.logits, layout, logits_operand);
+  start.output = plane_of(call.gradient, layout, output_operand);
+  start.probabilities = plane_of(call.probabilities, layout, probabilities_operand);
   start.target = call.target;
-  start.target_stride = layout.last_stride(Layout::target);
+  start.target_stride = layout.last_stride(target_operand);
   start.scale = call.grad_outputs ? call.grad_outputs : &scale;
-  start.scale_stride = call.grad_outputs ? layout.last_stride(Layout::scale) : 0;
+  start.scale_stride = call.grad_outputs ? layout.last_stride(scale_operand) : 0;
   start.losses = call.losses;
-  start.losses_stride = layout.last_stride(Layout::losses);
+  start.losses_stride = layout.last_stride(losses_operand);
   const SegmentResult result = run(layout, start);
   outcome.target_changed = result.target_changed;
   outcome.value = !is_mean               ? result.loss_sum
@@ -252,11 +252,11 @@ void softmax(const SoftmaxCall& call) {
   layout.simplify();
   Segment start = {};
   start.problem = &problem;
-  start.logits = plane_of(call.logits, layout, Layout::logits);
-  start.output = plane_of(call.output, layout, Layout::output);
+  start.logits = plane_of(call.logits, layout, logits_operand);
+  start.output = plane_of(call.output, layout, output_operand);
   start.scale = &scale;
   start.losses = call.losses;
-  start.losses_stride = layout.last_stride(Layout::losses);
+  start.losses_stride = layout.last_stride(losses_operand);
   run(layout, start);
 }
 
