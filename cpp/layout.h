@@ -20,8 +20,12 @@ struct Layout {
   Axis axis[most_axes];  // of which the first `axes` are set: a call pays for the axes it has
 
   Layout() {}
-  Layout(const Layout& other) : axes(other.axes) { std::copy_n(other.axis, axes, axis); }
-  Layout& operator=(const Layout&) = delete;
+  Layout(const Layout& other) { *this = other; }
+  Layout& operator=(const Layout& other) {
+    axes = other.axes;
+    std::copy_n(other.axis, axes, axis);
+    return *this;
+  }
 
   void add_axis(ptrdiff_t extent) { axis[axes++] = {extent, {}}; }
   ptrdiff_t positions() const;
