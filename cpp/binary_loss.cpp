@@ -1,5 +1,5 @@
-// Elements are cut into blocks of a fixed size, shared out among threads; a block's operands are brought side by side as doubles,
-// which is what the kernel works on, and its results are rounded to where they belong.
+// Elements are cut into blocks of a fixed size, shared out among threads; a block's operands are brought side by side
+// as doubles, which is what the kernel works on, and its results are rounded to where they belong.
 #include "binary_loss.h"
 
 #include <algorithm>
@@ -30,19 +30,31 @@ double to_double(auto value) { return static_cast<double>(value); }
 template <class Use>
 void with_type(Scalar scalar, void* data, const Use& use) {
   switch (scalar) {
-    case Scalar::f32: return use(static_cast<float*>(data));
-    case Scalar::f64: return use(static_cast<double*>(data));
-    case Scalar::f16: return use(static_cast<Half*>(data));
-    case Scalar::bf16: return use(static_cast<Brain*>(data));
+    case Scalar::f32:
+      return use(static_cast<float*>(data));
+    case Scalar::f64:
+      return use(static_cast<double*>(data));
+    case Scalar::f16:
+      return use(static_cast<Half*>(data));
+    case Scalar::bf16:
+      return use(static_cast<Brain*>(data));
     case Scalar::boolean:
-    case Scalar::u8: return use(static_cast<uint8_t*>(data));
-    case Scalar::i8: return use(static_cast<int8_t*>(data));
-    case Scalar::i16: return use(static_cast<int16_t*>(data));
-    case Scalar::i32: return use(static_cast<int32_t*>(data));
-    case Scalar::i64: return use(static_cast<int64_t*>(data));
-    case Scalar::u16: return use(static_cast<uint16_t*>(data));
-    case Scalar::u32: return use(static_cast<uint32_t*>(data));
-    case Scalar::u64: return use(static_cast<uint64_t*>(data));
+    case Scalar::u8:
+      return use(static_cast<uint8_t*>(data));
+    case Scalar::i8:
+      return use(static_cast<int8_t*>(data));
+    case Scalar::i16:
+      return use(static_cast<int16_t*>(data));
+    case Scalar::i32:
+      return use(static_cast<int32_t*>(data));
+    case Scalar::i64:
+      return use(static_cast<int64_t*>(data));
+    case Scalar::u16:
+      return use(static_cast<uint16_t*>(data));
+    case Scalar::u32:
+      return use(static_cast<uint32_t*>(data));
+    case Scalar::u64:
+      return use(static_cast<uint64_t*>(data));
   }
 }
 

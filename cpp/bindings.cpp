@@ -1,4 +1,5 @@
-// The only file that knows Python. Each function views its arrays (checked, never converted), releases the GIL, calls C++.
+// The only file that knows Python. Each function views its arrays (checked, never converted), releases the GIL, calls
+// C++.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -31,9 +32,10 @@ struct DtypeEntry {
 
 // bfloat16 is known to NumPy as two opaque bytes.
 constexpr DtypeEntry dtypes[] = {
-    {'f', 4, Scalar::f32}, {'f', 8, Scalar::f64}, {'f', 2, Scalar::f16}, {'V', 2, Scalar::bf16},
-    {'b', 1, Scalar::boolean}, {'i', 1, Scalar::i8}, {'i', 2, Scalar::i16}, {'i', 4, Scalar::i32},
-    {'i', 8, Scalar::i64}, {'u', 1, Scalar::u8}, {'u', 2, Scalar::u16}, {'u', 4, Scalar::u32}, {'u', 8, Scalar::u64},
+    {'f', 4, Scalar::f32},     {'f', 8, Scalar::f64}, {'f', 2, Scalar::f16}, {'V', 2, Scalar::bf16},
+    {'b', 1, Scalar::boolean}, {'i', 1, Scalar::i8},  {'i', 2, Scalar::i16}, {'i', 4, Scalar::i32},
+    {'i', 8, Scalar::i64},     {'u', 1, Scalar::u8},  {'u', 2, Scalar::u16}, {'u', 4, Scalar::u32},
+    {'u', 8, Scalar::u64},
 };
 
 Scalar scalar_of(const py::array& a, const char* name) {
@@ -57,11 +59,16 @@ void check(const py::array& a, const char* name, bool is_written) {
 
 Element element_of(const py::array& a, const char* name) {
   switch (scalar_of(a, name)) {
-    case Scalar::f32: return Element::f32;
-    case Scalar::f64: return Element::f64;
-    case Scalar::f16: return Element::f16;
-    case Scalar::bf16: return Element::bf16;
-    default: refuse(name, "is not floating");
+    case Scalar::f32:
+      return Element::f32;
+    case Scalar::f64:
+      return Element::f64;
+    case Scalar::f16:
+      return Element::f16;
+    case Scalar::bf16:
+      return Element::bf16;
+    default:
+      refuse(name, "is not floating");
   }
 }
 
@@ -135,8 +142,7 @@ double cross_entropy_binding(const py::array& logits, const py::array& target, c
 
   const Scalar target_scalar = scalar_of(target, "target");
   if (target_scalar == Scalar::i64) {
-    call.target =
-        static_cast<const int64_t*>(per_position(target, "target", false, call.layout, target_operand));
+    call.target = static_cast<const int64_t*>(per_position(target, "target", false, call.layout, target_operand));
     if (!(target.flags() & py::array::c_style)) refuse("target", "is not contiguous");
   } else {
     call.probabilities =
@@ -171,8 +177,8 @@ double cross_entropy_binding(const py::array& logits, const py::array& target, c
     call.losses = per_position(array, "losses", true, call.layout, losses_operand);
   }
   if (!is_absent(gradient)) {
-    call.gradient = operand_with_classes(py::cast<py::array>(gradient), "grad", true, call.classes, call.layout,
-                                         output_operand);
+    call.gradient =
+        operand_with_classes(py::cast<py::array>(gradient), "grad", true, call.classes, call.layout, output_operand);
     const Element in = call.logits.element, out = call.gradient.element;
     const bool is_half = in == Element::f16 || in == Element::bf16;
     if (out != in && !(is_half && out == Element::f32)) refuse("grad", "has another dtype than the logits");

@@ -7,11 +7,11 @@
 
 namespace crossent {
 
-#define CROSSENT_DECLARE(isa)                 \
-  namespace isa {                             \
+#define CROSSENT_DECLARE(isa)                   \
+  namespace isa {                               \
   SegmentResult segment_float(const Segment&);  \
   SegmentResult segment_double(const Segment&); \
-  void binary(const BinarySegment&);          \
+  void binary(const BinarySegment&);            \
   }
 #define CROSSENT_KERNELS(isa, is_supported) {#isa, is_supported, isa::segment_float, isa::segment_double, isa::binary}
 

@@ -13,21 +13,21 @@ enum class Operation : uint8_t { cross_entropy, softmax, log_softmax, logsumexp 
 
 // What is the same for every position of a call.
 //
-// The weighted target of class c at a position is t_c = factor_c · q_c + base_c + [c = y] · target_share · weight_y, with
-// q the position's class probabilities and y its class index, whichever there is. Then, with W = sum of t_c,
+// The weighted target of class c at a position is t_c = factor_c · q_c + base_c + [c = y] · target_share · weight_y,
+// with q the position's class probabilities and y its class index, whichever there is. Then, with W = sum of t_c,
 //     loss = sum of t_c · (lse - x_c)         gradient_c = scale · (softmax_c · W - t_c).
 struct Problem {
   Operation operation;
   ptrdiff_t classes;
   bool has_ignore_index;
   int64_t ignore_index;
-  double target_share;       // 1 - label_smoothing
-  const double* weight;      // by class; null means 1
-  const void* base;          // by class, float or double as the logits are computed; null means 0
-  const void* factor;        // likewise; null unless targets are probabilities
-  double base_sum;           // over the classes
-  bool base_is_zero;         // every base_c is 0
-  bool gradient_is_zero;     // the mean's denominator is 0
+  double target_share;    // 1 - label_smoothing
+  const double* weight;   // by class; null means 1
+  const void* base;       // by class, float or double as the logits are computed; null means 0
+  const void* factor;     // likewise; null unless targets are probabilities
+  double base_sum;        // over the classes
+  bool base_is_zero;      // every base_c is 0
+  bool gradient_is_zero;  // the mean's denominator is 0
   bool losses_are_f64;
 };
 
@@ -59,10 +59,10 @@ struct SegmentResult {
   bool target_changed;              // a target out of range, which the driver had seen in range before
 };
 
-constexpr ptrdiff_t chunk_classes = 16384;    // classes whose sum is formed at once; fixed, since it decides on bits
-constexpr ptrdiff_t batch_positions = 64;     // positions handled together at most
-constexpr ptrdiff_t few_classes = 64;         // up to here positions, not classes, are the lanes
-constexpr ptrdiff_t lanes_at_most = 16;       // positions in a vector of floats
+constexpr ptrdiff_t chunk_classes = 16384;  // classes whose sum is formed at once; fixed, since it decides on bits
+constexpr ptrdiff_t batch_positions = 64;   // positions handled together at most
+constexpr ptrdiff_t few_classes = 64;       // up to here positions, not classes, are the lanes
+constexpr ptrdiff_t lanes_at_most = 16;     // positions in a vector of floats
 constexpr ptrdiff_t scratch_bytes(ptrdiff_t classes) {
   const ptrdiff_t elements = classes <= few_classes ? classes * batch_positions : chunk_classes;
   return 2 * (elements < chunk_classes ? elements : chunk_classes) * ptrdiff_t(sizeof(double));
@@ -78,7 +78,7 @@ struct BinarySegment {
 
 struct Kernels {
   const char* instruction_set;
-  bool (*is_supported)();  // by this CPU
+  bool (*is_supported)();                          // by this CPU
   SegmentResult (*segment_float)(const Segment&);  // logits of float and of half precision
   SegmentResult (*segment_double)(const Segment&);
   void (*binary)(const BinarySegment&);

@@ -1,5 +1,5 @@
-// The positions of a call: the axes that it goes through one by one, with the strides of every operand along them, in the
-// order in which the first operand lies in memory.
+// The positions of a call: the axes that it goes through one by one, with the strides of every operand along them, in
+// the order in which the first operand lies in memory.
 #pragma once
 
 #include <algorithm>
@@ -30,7 +30,8 @@ struct Layout {
   void add_axis(ptrdiff_t extent) { axis[axes++] = {extent, {}}; }
   ptrdiff_t positions() const;
 
-  // Drops axes of one position, puts operand 0's smallest stride last, joins axes that every operand steps through evenly.
+  // Drops axes of one position, puts operand 0's smallest stride last, joins axes that every operand steps through
+  // evenly.
   void simplify();
 
   // The part of a line of positions, along the last axis, that starts at `position` and ends before `end`.

@@ -99,8 +99,8 @@ class Scratch {
 
 ptrdiff_t scratch_for(const Segment& segment, ptrdiff_t classes) {
   const auto is_row = [](const Plane& plane) { return plane.data == nullptr || plane.class_stride == 1; };
-  const bool needs_none = classes > few_classes && is_row(segment.logits) && is_row(segment.output) &&
-                          !segment.probabilities.data;
+  const bool needs_none =
+      classes > few_classes && is_row(segment.logits) && is_row(segment.output) && !segment.probabilities.data;
   return needs_none ? 0 : scratch_bytes(classes);
 }
 
@@ -108,7 +108,8 @@ ptrdiff_t scratch_for(const Segment& segment, ptrdiff_t classes) {
 ptrdiff_t positions_per_block(ptrdiff_t classes, bool by_columns) {
   const ptrdiff_t whole = by_columns ? lanes_at_most : 1;
   const ptrdiff_t wanted = (ptrdiff_t{1} << 16) / classes;
-  if (classes <= 4096) return std::max(batch_positions, (wanted + batch_positions - 1) / batch_positions * batch_positions);
+  if (classes <= 4096)
+    return std::max(batch_positions, (wanted + batch_positions - 1) / batch_positions * batch_positions);
   return std::max(wanted, whole);
 }
 
@@ -233,9 +234,9 @@ CrossEntropyOutcome cross_entropy(const CrossEntropyCall& call) {
   start.losses_stride = layout.last_stride(losses_operand);
   const SegmentResult result = run(layout, start);
   outcome.target_changed = result.target_changed;
-  outcome.value = !is_mean               ? result.loss_sum
+  outcome.value = !is_mean             ? result.loss_sum
                   : denominator == 0.0 ? std::numeric_limits<double>::quiet_NaN()
-                                         : result.loss_sum / denominator;
+                                       : result.loss_sum / denominator;
   return outcome;
 }
 

@@ -9,7 +9,14 @@
 namespace crossent {
 
 // The operands of a Layout of logits.
-enum LossOperand { logits_operand, output_operand, probabilities_operand, target_operand, scale_operand, losses_operand };
+enum LossOperand {
+  logits_operand,
+  output_operand,
+  probabilities_operand,
+  target_operand,
+  scale_operand,
+  losses_operand
+};
 
 // An operand along positions and classes; its strides along the positions are in a Layout.
 struct Operand {

@@ -17,7 +17,8 @@ constexpr ptrdiff_t elements_per_thread = 1 << 15;  // some 10 µs of work, agai
 constexpr int no_limit = 1 << 16;
 std::atomic<int> limit{no_limit};
 
-// Another library may have switched to flushing denormals or to another rounding mode, in this thread or in the workers.
+// Another library may have switched to flushing denormals or to another rounding mode, in this thread or in the
+// workers.
 class DefaultFloatingPoint {
  public:
 #if defined(__x86_64__)

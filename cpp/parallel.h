@@ -1,5 +1,5 @@
-// Threads: how many a piece of work deserves, and work shared out among them. With parallel.cpp the only place that knows
-// OpenMP.
+// Threads: how many a piece of work deserves, and work shared out among them. With parallel.cpp the only place that
+// knows OpenMP.
 #pragma once
 
 #include <cstddef>
@@ -18,9 +18,9 @@ int thread_limit();
 // parallel region.
 int threads_for(ptrdiff_t elements, ptrdiff_t blocks);
 
-// task(block, thread) for every block, on `threads` threads; with one thread no parallel region is entered. Tasks run in the
-// default floating-point environment (round to nearest, denormals kept), whatever the caller's or a worker's is, and the
-// caller's is restored. A task must not throw.
+// task(block, thread) for every block, on `threads` threads; with one thread no parallel region is entered. Tasks run
+// in the default floating-point environment (round to nearest, denormals kept), whatever the caller's or a worker's is,
+// and the caller's is restored. A task must not throw.
 void for_each_block(ptrdiff_t blocks, int threads, const std::function<void(ptrdiff_t block, int thread)>& task);
 
 }  // namespace crossent

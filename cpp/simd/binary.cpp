@@ -3,7 +3,8 @@
 // With v = pos_weight and S(x) = softplus(x) = max(x, 0) + log1p(exp(-|x|)):
 //   logits         loss = v t S(-x) + (1 - t) S(x)                      gradient = (1 - t) sigmoid(x) - v t sigmoid(-x)
 //   probabilities  loss = -t max(log p, -100) - (1 - t) max(log(1 - p), -100)
-// Every part is positive for t in [0, 1], so nothing cancels; sigmoid(x) = e / (1 + e) with e = exp(-|x|), or 1 / (1 + e).
+// Every part is positive for t in [0, 1], so nothing cancels; sigmoid(x) = e / (1 + e) with e = exp(-|x|), or 1 / (1 +
+// e).
 #include "../kernels.h"
 #include "exp.h"
 #include "log.h"
@@ -31,7 +32,8 @@ CROSSENT_INLINE void from_logits(const Vec<double>& x, const Vec<double>& positi
   const Vec<double> greater = one / (one + e), lesser = e / (one + e);
   const auto is_positive = less(zero, x);
   loss = share(positive, max(zero - x, zero) + soft) + share(negative, max(x, zero) + soft);
-  gradient = share(negative, select(is_positive, greater, lesser)) - share(positive, select(is_positive, lesser, greater));
+  gradient =
+      share(negative, select(is_positive, greater, lesser)) - share(positive, select(is_positive, lesser, greater));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// COMPILED ONCE PER INSTRUCTION SET. What lies in memory (float16, bfloat16, float32, float64) and the lanes it is computed
-// in: float for the first three, double for the last.
+// COMPILED ONCE PER INSTRUCTION SET. What lies in memory (float16, bfloat16, float32, float64) and the lanes it is
+// computed in: float for the first three, double for the last.
 #pragma once
 
 #include "../kernels.h"
@@ -137,10 +137,14 @@ CROSSENT_INLINE void store_one(typename E::Storage* p, typename E::Real value) {
 template <class Function>
 CROSSENT_INLINE auto with_element(Element element, const Function& function) {
   switch (element) {
-    case Element::f16: return function(F16{});
-    case Element::bf16: return function(BF16{});
-    case Element::f64: return function(F64{});
-    default: return function(F32{});
+    case Element::f16:
+      return function(F16{});
+    case Element::bf16:
+      return function(BF16{});
+    case Element::f64:
+      return function(F64{});
+    default:
+      return function(F32{});
   }
 }
 

@@ -2,10 +2,10 @@
 //
 // exp(x) = 2^n · exp(r),  n = round(x · log2 e),  r = x - n · ln 2,  |r| <= ln 2 / 2,  exp(r) = 1 + r + r^2 q(r).
 // A softmax needs exp(x - max). The difference x - max is rounded before exp sees it (60 ulp for a gap of 100), whereas
-// exp(x) · 2^-N with N = round(max · log2 e) only changes the exponent that is put on at the end. So x itself is reduced
-// and N is taken off n. Beyond |max| = 2^16 the reduction would need more digits of ln 2; there x - max is exact for
-// every x that matters (neighbours within a factor of two), and that is formed.
-// q comes from fit_polynomials.py.
+// exp(x) · 2^-N with N = round(max · log2 e) only changes the exponent that is put on at the end. So x itself is
+// reduced and N is taken off n. Beyond |max| = 2^16 the reduction would need more digits of ln 2; there x - max is
+// exact for every x that matters (neighbours within a factor of two), and that is formed. q comes from
+// fit_polynomials.py.
 #pragma once
 
 #include "vec.h"
@@ -58,7 +58,8 @@ CROSSENT_INLINE Vec<T> reduce(const Vec<T>& x, const Vec<T>& n) {
 // Valid for |x|, |lower| <= 2^17 and a whole-numbered exponent; results that are denormal are rounded once.
 // Maximum error 1 ulp (float and double) with multiplier 1, 1.5 ulp with another.
 template <class T>
-CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& exponent, const Vec<T>& multiplier) {
+CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& exponent,
+                                        const Vec<T>& multiplier) {
   using C = ExpConstants<T>;
   const Vec<T> bounded = max(lower, x);
   const Vec<T> magic = splat<T>(C::round_to_integer);

@@ -1,5 +1,6 @@
-// COMPILED ONCE PER INSTRUCTION SET. From the statistics of a batch of positions to their losses, and to the few numbers per
-// position that turn a logit into its gradient, softmax or log-softmax. All in double, a lane for each position.
+// COMPILED ONCE PER INSTRUCTION SET. From the statistics of a batch of positions to their losses, and to the few
+// numbers per position that turn a logit into its gradient, softmax or log-softmax. All in double, a lane for each
+// position.
 #pragma once
 
 #include "statistics.h"
@@ -32,11 +33,10 @@ CROSSENT_INLINE void split_power_of_two(const Vec<double>& value, Vec<double>& m
   const Vec<double> magnitude = absolute(value);
   const auto is_too_small = less(magnitude, splat(0x1p-1022));
   const auto is_finite = less(magnitude, splat(__builtin_inf()));
-  const Vec<double> biased =
-      map_bits(magnitude, [](NativeI64 b) { return (NativeI64)(((NativeOf<uint64_t>)b >> 52) | 0x4330000000000000ull); });
-  const Vec<double> unit = map_bits(value, [](NativeI64 b) {
-    return (b & (int64_t)0x800fffffffffffffull) | 0x3ff0000000000000;
-  });
+  const Vec<double> biased = map_bits(
+      magnitude, [](NativeI64 b) { return (NativeI64)(((NativeOf<uint64_t>)b >> 52) | 0x4330000000000000ull); });
+  const Vec<double> unit =
+      map_bits(value, [](NativeI64 b) { return (b & (int64_t)0x800fffffffffffffull) | 0x3ff0000000000000; });
   const auto keep = [&](const Vec<double>& normal, const Vec<double>& other) {
     return select(is_too_small, other, select(is_finite, normal, other));
   };
@@ -51,8 +51,9 @@ CROSSENT_INLINE Vec<double> log_of_count_and_rest(const Vec<double>& maximum, co
   return value + select(less(absolute(maximum), splat(__builtin_inf())), splat(0.0), splat(__builtin_nan("")));
 }
 
-// The losses, and with `with_output` the coefficients too. T is the type the logits are computed in. With a class index y, q_y = 1 - softmax_y is the share of the other classes,
-// summed without y; its gradient is scale · (softmax_y · W - t_y) = scale · ((W - t_y) - W · q_y).
+// The losses, and with `with_output` the coefficients too. T is the type the logits are computed in. With a class index
+// y, q_y = 1 - softmax_y is the share of the other classes, summed without y; its gradient is scale · (softmax_y · W -
+// t_y) = scale · ((W - t_y) - W · q_y).
 template <class T>
 void finish(const Problem& problem, const Statistics& s, const Targets& targets, const double* scale,
             ptrdiff_t positions, bool with_output, Coefficients& out) {

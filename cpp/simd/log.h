@@ -2,7 +2,8 @@
 //
 // a + b = u + c exactly (two-sum), log(u + c) = log u + c / u to first order, which is enough for |c| <= ulp(u) / 2.
 // u = 2^k · (1 + f) with 1 + f in [1/sqrt 2, sqrt 2];  s = f / (2 + f), z = s^2:
-// log(1 + f) = 2 s + s z R(z) = f - (f^2/2 - s (f^2/2 + z R)), whose leading term f is exact. R is from fit_polynomials.py.
+// log(1 + f) = 2 s + s z R(z) = f - (f^2/2 - s (f^2/2 + z R)), whose leading term f is exact. R is from
+// fit_polynomials.py.
 #pragma once
 
 #include "vec.h"

@@ -13,7 +13,8 @@
 #endif
 
 #define CROSSENT_INLINE inline __attribute__((always_inline))
-// A function of a hundred instructions or more: worth inlining unless the instruction set is there for old machines only.
+// A function of a hundred instructions or more: worth inlining unless the instruction set is there for old machines
+// only.
 #if defined(__SSE2__) && !defined(__AVX__)
 #define CROSSENT_INLINE_LARGE __attribute__((noinline))
 #else
@@ -183,7 +184,9 @@ CROSSENT_INLINE NativeF32 narrow(NativeF64 low, NativeF64 high) { return vcvt_hi
 
 // float16 in memory: widened, and rounded to nearest even with denormals kept.
 #if defined(__AVX512F__)
-CROSSENT_INLINE NativeF32 load_half(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p)); }
+CROSSENT_INLINE NativeF32 load_half(const uint16_t* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
+}
 CROSSENT_INLINE void store_half(uint16_t* p, NativeF32 a) {
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }

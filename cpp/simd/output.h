@@ -1,5 +1,6 @@
-// COMPILED ONCE PER INSTRUCTION SET. The pass that writes: gradient_c = scale · (softmax_c · W - t_c), softmax (W = scale = 1, no
-// targets) or log-softmax, by rows or by columns, from the logits, which are still in cache, and a batch's coefficients.
+// COMPILED ONCE PER INSTRUCTION SET. The pass that writes: gradient_c = scale · (softmax_c · W - t_c), softmax (W =
+// scale = 1, no targets) or log-softmax, by rows or by columns, from the logits, which are still in cache, and a
+// batch's coefficients.
 #pragma once
 
 #include "finish.h"
@@ -38,10 +39,15 @@ void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t c
     return;
   }
   const Vec<double> maximum = splat(s.maximum[p]);
-  const OutputLanes<T> o = {reference_from<T>(maximum, maximum), splat((T)k.multiplier[p]), splat((T)k.exponent[p]),
-                            splat((T)k.scale[p]),      splat((T)k.log_sum[p]),    splat((T)1)};
+  const OutputLanes<T> o = {reference_from<T>(maximum, maximum),
+                            splat((T)k.multiplier[p]),
+                            splat((T)k.exponent[p]),
+                            splat((T)k.scale[p]),
+                            splat((T)k.log_sum[p]),
+                            splat((T)1)};
   const Vec<T> none = splat<T>(0);
-  // Four vectors are computed before the first is stored: loads that follow a store to the same place in another page wait.
+  // Four vectors are computed before the first is stored: loads that follow a store to the same place in another page
+  // wait.
   constexpr int vectors = parts == 1 ? 4 : 1;
   ptrdiff_t c = 0;
   for (; c + vectors * width <= classes; c += vectors * width) {
@@ -77,15 +83,15 @@ void write_columns(const typename E::Storage* x, ptrdiff_t x_class_stride, typen
     const ptrdiff_t p = v * width;
     const Vec<double> low = load(s.maximum + p), high = load(s.maximum + p + (width - lanes<double>));
     o[v] = {reference_from<T>(low, high), load_as<T>(k.multiplier + p), load_as<T>(k.exponent + p),
-            load_as<T>(k.scale + p), load_as<T>(k.log_sum + p),    load_as<T>(k.is_live + p)};
+            load_as<T>(k.scale + p),      load_as<T>(k.log_sum + p),    load_as<T>(k.is_live + p)};
   }
   for (ptrdiff_t c = 0; c < classes; ++c) {
     for (ptrdiff_t v = 0; v < vectors; ++v) {
       const ptrdiff_t p = v * width, present = positions - p;
       Vec<T> t = none;
       if constexpr (Terms::present) t = terms.along_positions(c, p, present);
-      const Vec<T> value = output_of<T, logarithm, Terms::present>(
-          load_partial<E>(x + c * x_class_stride + p, present, 0), t, o[v]);
+      const Vec<T> value =
+          output_of<T, logarithm, Terms::present>(load_partial<E>(x + c * x_class_stride + p, present, 0), t, o[v]);
       store_partial<O>(y + c * y_class_stride + p, select(equal(o[v].is_live, none), none, value), present);
     }
   }

@@ -1,5 +1,5 @@
-// COMPILED ONCE PER INSTRUCTION SET. The two ways through a chunk of classes to its statistics: by rows, where the classes
-// of a position lie side by side and are the lanes, and by columns, where the positions do and are.
+// COMPILED ONCE PER INSTRUCTION SET. The two ways through a chunk of classes to its statistics: by rows, where the
+// classes of a position lie side by side and are the lanes, and by columns, where the positions do and are.
 #pragma once
 
 #include "statistics.h"
@@ -22,7 +22,8 @@ CROSSENT_INLINE typename E::Real row_maximum(const typename E::Storage* x, ptrdi
   return greatest_lane(max(max(m[0], m[1]), max(m[2], m[3])));
 }
 
-// The statistics of `classes` classes of one row into column p of `out`, rest still in units of 2^(exponent - headroom).
+// The statistics of `classes` classes of one row into column p of `out`, rest still in units of 2^(exponent -
+// headroom).
 template <class E, class Terms>
 void reduce_row(const typename E::Storage* x, ptrdiff_t classes, const Terms& terms, Statistics& out, ptrdiff_t p) {
   using T = typename E::Real;

@@ -1,5 +1,5 @@
-// COMPILED ONCE PER INSTRUCTION SET (the macro CROSSENT_ISA) and for each of the types computed in (CROSSENT_REAL: float, also for
-// half precision, or double). One exported symbol an object.
+// COMPILED ONCE PER INSTRUCTION SET (the macro CROSSENT_ISA) and for each of the types computed in (CROSSENT_REAL:
+// float, also for half precision, or double). One exported symbol an object.
 #include "segment.h"
 
 namespace crossent::CROSSENT_ISA {
@@ -7,9 +7,12 @@ namespace {
 
 [[maybe_unused]] SegmentResult run(const Segment& segment, float) {
   switch (segment.logits.element) {
-    case Element::f16: return SegmentKernel<F16>(segment).run();
-    case Element::bf16: return SegmentKernel<BF16>(segment).run();
-    default: return SegmentKernel<F32>(segment).run();
+    case Element::f16:
+      return SegmentKernel<F16>(segment).run();
+    case Element::bf16:
+      return SegmentKernel<BF16>(segment).run();
+    default:
+      return SegmentKernel<F32>(segment).run();
   }
 }
 

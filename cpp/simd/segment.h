@@ -83,7 +83,8 @@ class SegmentKernel {
     }
     if (!segment_.target) return;
     for (ptrdiff_t p = 0; p < positions_; ++p) {
-      const int64_t label = *const_cast<const volatile int64_t*>(segment_.target + (first_ + p) * segment_.target_stride);
+      const int64_t label =
+          *const_cast<const volatile int64_t*>(segment_.target + (first_ + p) * segment_.target_stride);
       const bool is_ignored = problem_.has_ignore_index && label == problem_.ignore_index;
       const bool is_class = (uint64_t)label < (uint64_t)problem_.classes;
       if (is_ignored || !is_class) {
@@ -200,7 +201,8 @@ class SegmentKernel {
                                    coefficients_, p);
       } else {
         gather_logits(p, c, classes);
-        write_row<Plain, Plain, logarithm>(scratch_logits_, scratch_logits_, classes, from, statistics_, coefficients_, p);
+        write_row<Plain, Plain, logarithm>(scratch_logits_, scratch_logits_, classes, from, statistics_, coefficients_,
+                                           p);
         scatter_line<O>(scratch_logits_, classes, y, segment_.output.class_stride);
       }
     };
@@ -267,8 +269,8 @@ class SegmentKernel {
   }
 
   void gather_logits(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
-    gather_line(at<const Storage>(segment_.logits, first_ + p, c), segment_.logits.element, segment_.logits.class_stride,
-                classes, scratch_logits_);
+    gather_line(at<const Storage>(segment_.logits, first_ + p, c), segment_.logits.element,
+                segment_.logits.class_stride, classes, scratch_logits_);
   }
 
   // The probabilities of classes c … of a position, side by side; in scratch where memory has them otherwise.
@@ -292,8 +294,7 @@ class SegmentKernel {
 
   static const void* byte_address(const Plane& plane, ptrdiff_t position, ptrdiff_t c) {
     const ptrdiff_t size = plane.element == Element::f64 ? 8 : plane.element == Element::f32 ? 4 : 2;
-    return static_cast<const char*>(plane.data) +
-           (position * plane.position_stride + c * plane.class_stride) * size;
+    return static_cast<const char*>(plane.data) + (position * plane.position_stride + c * plane.class_stride) * size;
   }
 
   template <class Use>

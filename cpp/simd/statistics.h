@@ -1,14 +1,15 @@
-// COMPILED ONCE PER INSTRUCTION SET. What a row of logits is reduced to, by rows (lanes are classes) or by columns (lanes are
-// positions), with the same bits either way.
+// COMPILED ONCE PER INSTRUCTION SET. What a row of logits is reduced to, by rows (lanes are classes) or by columns
+// (lanes are positions), with the same bits either way.
 //
 // The maximum M is kept out of the sum: with `count` classes equal to M and
 //     rest = sum over x_c < M of exp(x_c - M),      lse = M + log(count + rest) = M + log1p(rest + (count - 1)),
 // so a confident row (rest of 1e-30, say) keeps its small loss, and nothing has to be subtracted from lse.
 //
-// Order of summation, a function of the number of classes alone. Classes are cut into chunks of chunk_classes; inside one,
-// class c belongs to lane c mod L and to group c / (8 L), with L lanes. The (up to) eight terms of a lane in a group are added as a
-// balanced tree in the logits' precision; groups are added one after another in double (for doubles with the rounding
-// errors carried along); lanes are added as a balanced tree. Absent classes add 0, which changes no bit.
+// Order of summation, a function of the number of classes alone. Classes are cut into chunks of chunk_classes; inside
+// one, class c belongs to lane c mod L and to group c / (8 L), with L lanes. The (up to) eight terms of a lane in a
+// group are added as a balanced tree in the logits' precision; groups are added one after another in double (for
+// doubles with the rounding errors carried along); lanes are added as a balanced tree. Absent classes add 0, which
+// changes no bit.
 #pragma once
 
 #include "exp.h"
@@ -142,8 +143,10 @@ struct Reference {
 
 template <class T>
 CROSSENT_INLINE Vec<T> as_lanes(const Vec<double>& low, [[maybe_unused]] const Vec<double>& high) {
-  if constexpr (sizeof(T) == 4) return narrow(low, high);
-  else return low;
+  if constexpr (sizeof(T) == 4)
+    return narrow(low, high);
+  else
+    return low;
 }
 
 CROSSENT_INLINE Vec<double> zero_unless_finite(const Vec<double>& a) {
@@ -163,7 +166,7 @@ CROSSENT_INLINE_LARGE Reference<T> reference_from(const Vec<double>& low, const 
 // One vector of logits x, with its targets t, as terms of the sums.
 template <class T, bool with_terms>
 CROSSENT_INLINE_LARGE Sums<T, with_terms> terms_of(const Vec<T>& x, const Vec<T>& t, const Reference<T>& reference,
-                                             Vec<T>& count, Vec<T>& is_used) {
+                                                   Vec<T>& count, Vec<T>& is_used) {
   const Vec<T> zero = splat<T>(0), one = splat<T>(1);
   const auto is_maximum = equal(x, reference.maximum);
   const Vec<T> e = scaled_exp(x - reference.offset, reference.lower, reference.exponent, one);

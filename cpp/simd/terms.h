@@ -1,5 +1,5 @@
-// COMPILED ONCE PER INSTRUCTION SET. The weighted targets t_c of kernels.h that are known before a class index is: none (plain
-// class indices), base_c (label smoothing), factor_c · q_c + base_c (class probabilities).
+// COMPILED ONCE PER INSTRUCTION SET. The weighted targets t_c of kernels.h that are known before a class index is: none
+// (plain class indices), base_c (label smoothing), factor_c · q_c + base_c (class probabilities).
 #pragma once
 
 #include "element.h"
@@ -41,7 +41,8 @@ struct ProbabilityTerms {
                load_partial<P>(base + c, count, 0));
   }
   CROSSENT_INLINE Vec<T> along_positions(ptrdiff_t c, ptrdiff_t p, ptrdiff_t count) const {
-    return fma(splat(factor[c]), load_partial<PlainOf<T>>(probability + c * class_stride + p, count, 0), splat(base[c]));
+    return fma(splat(factor[c]), load_partial<PlainOf<T>>(probability + c * class_stride + p, count, 0),
+               splat(base[c]));
   }
 };
 

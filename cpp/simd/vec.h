@@ -48,12 +48,12 @@ CROSSENT_INLINE Vec<T> splat(T value) {
   return r;
 }
 
-#define CROSSENT_BINARY_OPERATOR(op)                                 \
-  template <class T>                                                 \
+#define CROSSENT_BINARY_OPERATOR(op)                                     \
+  template <class T>                                                     \
   CROSSENT_INLINE Vec<T> operator op(const Vec<T>& a, const Vec<T>& b) { \
-    Vec<T> r;                                                        \
-    CROSSENT_FOR_PARTS r.part[i] = a.part[i] op b.part[i];           \
-    return r;                                                        \
+    Vec<T> r;                                                            \
+    CROSSENT_FOR_PARTS r.part[i] = a.part[i] op b.part[i];               \
+    return r;                                                            \
   }
 CROSSENT_BINARY_OPERATOR(+)
 CROSSENT_BINARY_OPERATOR(-)
@@ -61,24 +61,24 @@ CROSSENT_BINARY_OPERATOR(*)
 CROSSENT_BINARY_OPERATOR(/)
 #undef CROSSENT_BINARY_OPERATOR
 
-#define CROSSENT_BINARY_FUNCTION(name)                                       \
-  template <class T>                                                         \
-  CROSSENT_INLINE Vec<T> name(const Vec<T>& a, const Vec<T>& b) {            \
-    Vec<T> r;                                                                \
-    CROSSENT_FOR_PARTS r.part[i] = name(a.part[i], b.part[i]);               \
-    return r;                                                                \
+#define CROSSENT_BINARY_FUNCTION(name)                            \
+  template <class T>                                              \
+  CROSSENT_INLINE Vec<T> name(const Vec<T>& a, const Vec<T>& b) { \
+    Vec<T> r;                                                     \
+    CROSSENT_FOR_PARTS r.part[i] = name(a.part[i], b.part[i]);    \
+    return r;                                                     \
   }
 CROSSENT_BINARY_FUNCTION(max)  // the second operand when either is nan
 CROSSENT_BINARY_FUNCTION(min)
 CROSSENT_BINARY_FUNCTION(scale_by_power_of_two)
 #undef CROSSENT_BINARY_FUNCTION
 
-#define CROSSENT_COMPARISON(name)                                   \
-  template <class T>                                                \
-  CROSSENT_INLINE Mask<T> name(const Vec<T>& a, const Vec<T>& b) {  \
-    Mask<T> r;                                                      \
-    CROSSENT_FOR_PARTS r.part[i] = name(a.part[i], b.part[i]);      \
-    return r;                                                       \
+#define CROSSENT_COMPARISON(name)                                  \
+  template <class T>                                               \
+  CROSSENT_INLINE Mask<T> name(const Vec<T>& a, const Vec<T>& b) { \
+    Mask<T> r;                                                     \
+    CROSSENT_FOR_PARTS r.part[i] = name(a.part[i], b.part[i]);     \
+    return r;                                                      \
   }
 CROSSENT_COMPARISON(equal)
 CROSSENT_COMPARISON(less)
@@ -173,9 +173,9 @@ CROSSENT_INLINE T sum_of_lanes(const Vec<T>& a) {
   return fold<lanes<T>>(lane, [](T x, T y) { return x + y; });
 }
 
-// body(0) + … + body(present - 1) as the balanced tree of `most` terms in which the absent ones are 0; `most` is a power of
-// two. Unrolled where a value is one register and all are present; otherwise through memory, which keeps the code of the
-// many-register instruction sets small.
+// body(0) + … + body(present - 1) as the balanced tree of `most` terms in which the absent ones are 0; `most` is a
+// power of two. Unrolled where a value is one register and all are present; otherwise through memory, which keeps the
+// code of the many-register instruction sets small.
 template <int most, class Body>
 CROSSENT_INLINE auto tree_sum(const Body& body, int first = 0) {
   if constexpr (most == 1) {
