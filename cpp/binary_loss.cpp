@@ -22,8 +22,12 @@ struct Brain {
 struct Half {
   uint16_t bits;
 };
+struct Boolean {
+  uint8_t byte;  // any but 0 is true
+};
 double to_double(Half value) { return float_from_half(value.bits); }
 double to_double(Brain value) { return float_from_brain(value.bits); }
+double to_double(Boolean value) { return value.byte != 0; }
 double to_double(auto value) { return static_cast<double>(value); }
 
 // use(T*) for the type of a scalar.
@@ -39,6 +43,7 @@ void with_type(Scalar scalar, void* data, const Use& use) {
     case Scalar::bf16:
       return use(static_cast<Brain*>(data));
     case Scalar::boolean:
+      return use(static_cast<Boolean*>(data));
     case Scalar::u8:
       return use(static_cast<uint8_t*>(data));
     case Scalar::i8:
@@ -85,7 +90,7 @@ class BlockOperand {
           p[k * stride].bits = half_from_float(static_cast<float>(in[i + k]));
         } else if constexpr (std::is_same_v<T, Brain>) {
           p[k * stride].bits = brain_from_float(static_cast<float>(in[i + k]));
-        } else {
+        } else if constexpr (std::is_arithmetic_v<T>) {
           p[k * stride] = static_cast<T>(in[i + k]);
         }
       }

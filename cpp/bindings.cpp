@@ -53,7 +53,8 @@ void check(const py::array& a, const char* name, bool is_written) {
   if (!(a.flags() & alignment_flag)) refuse(name, "is not aligned");
   if (is_written && !a.writeable()) refuse(name, "is read-only");
   for (py::ssize_t i = 0; i < a.ndim(); ++i) {
-    if (a.strides(i) % a.itemsize() != 0) refuse(name, "has a stride that is no multiple of its item size");
+    if (a.shape(i) > 1 && a.strides(i) % a.itemsize() != 0)
+      refuse(name, "has a stride that is no multiple of its item size");
   }
 }
 

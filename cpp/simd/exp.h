@@ -1,11 +1,12 @@
 // COMPILED ONCE PER INSTRUCTION SET. exp(x) times a power of two, and the power of two that suits a row.
 //
-// exp(x) = 2^n · exp(r),  n = round(x · log2 e),  r = x - n · ln 2,  |r| <= ln 2 / 2,  exp(r) = 1 + r + r^2 q(r).
-// A softmax needs exp(x - max). The difference x - max is rounded before exp sees it (60 ulp for a gap of 100), whereas
-// exp(x) · 2^-N with N = round(max · log2 e) only changes the exponent that is put on at the end. So x itself is
-// reduced and N is taken off n. Beyond |max| = 2^16 the reduction would need more digits of ln 2; there x - max is
-// exact for every x that matters (neighbours within a factor of two), and that is formed. q comes from
-// fit_polynomials.py.
+// exp(x) = 2^n · exp(r),  n = round(x · log2 e - middle),  r = x - n · ln 2,  exp(r) = 1 + r + r^2 q(r).
+// The middle makes exp(r) lie in [3/4, 3/2] instead of [1/sqrt 2, sqrt 2]: r and exp(r) - 1 are then below the powers
+// of two at which their rounding errors double, and the error stays below an ulp. A softmax needs exp(x - max). The
+// difference x - max is rounded before exp sees it (60 ulp for a gap of 100), whereas exp(x) · 2^-N with N = round(max
+// · log2 e) only changes the exponent that is put on at the end. So x itself is reduced and N is taken off n. Beyond
+// |max| = 2^16 the reduction would need more digits of ln 2; there x - max is exact for every x that matters
+// (neighbours within a factor of two), and that is formed. q comes from fit_polynomials.py.
 #pragma once
 
 #include "vec.h"
@@ -19,8 +20,8 @@ template <>
 struct ExpConstants<float> {
   static constexpr float log2_e = 0x1.715476p+0f;
   static constexpr float ln2_high = 0x1.62e43p-1f, ln2_low = -0x1.05c61p-29f;
-  static constexpr float round_to_integer = 0x1.8p23f;  // x + this - this = round(x) for |x| < 2^22
-  static constexpr float q[] = {0x1p-1f, 0x1.55548ep-3f, 0x1.55545ep-5f, 0x1.123b4ap-7f, 0x1.6db41p-10f};
+  static constexpr float middle = 0x1.5c01a4p-4f;
+  static constexpr float q[] = {0x1.000008p-1f, 0x1.5554f6p-3f, 0x1.553f9ep-5f, 0x1.11d818p-7f, 0x1.838ceep-10f};
   static constexpr float largest = 0x1.fffffep127f;
   static constexpr double negligible = 200;  // exp(-200) times the largest float is 0
   static constexpr double headroom = 64;     // binary orders between the largest term of a sum and 1
@@ -29,11 +30,11 @@ template <>
 struct ExpConstants<double> {
   static constexpr double log2_e = 0x1.71547652b82fep+0;
   static constexpr double ln2_high = 0x1.62e42feep-1, ln2_low = 0x1.a39ef35793c76p-33;
-  static constexpr double round_to_integer = 0x1.8p52;
-  static constexpr double q[] = {0x1.000000000000cp-1,  0x1.555555555555fp-3,  0x1.555555554fff8p-5,
-                                 0x1.111111110dcb6p-7,  0x1.6c16c185affa4p-10, 0x1.a01a01b8d26fep-13,
-                                 0x1.a019968256916p-16, 0x1.71dde42c743bcp-19, 0x1.28b0554ac4b61p-22,
-                                 0x1.af7ee1b9eb35ep-26};
+  static constexpr double middle = 0x1.5c01a39fbd688p-4;
+  static constexpr double q[] = {0x1.ffffffffffff8p-2,  0x1.55555555556cfp-3,  0x1.555555555768dp-5,
+                                 0x1.1111111090516p-7,  0x1.6c16c16466ec8p-10, 0x1.a01a056254ff7p-13,
+                                 0x1.a01a0a31a1f8bp-16, 0x1.71d26fb25ed31p-19, 0x1.2826e0ed1a41fp-22,
+                                 0x1.c9350f0266de8p-26};
   static constexpr double largest = 0x1.fffffffffffffp1023;
   static constexpr double negligible = 1500;
   static constexpr double headroom = 512;
@@ -55,15 +56,15 @@ CROSSENT_INLINE Vec<T> reduce(const Vec<T>& x, const Vec<T>& n) {
 }
 
 // multiplier · exp(x) · 2^exponent, and the caller's bound for x: x below `lower` counts as `lower`, nan stays nan.
-// Valid for |x|, |lower| <= 2^17 and a whole-numbered exponent; results that are denormal are rounded once.
-// Maximum error 1 ulp (float and double) with multiplier 1, 1.5 ulp with another.
+// Types float, double. Maximum error scaled_exp_ulp with multiplier 1. Valid for |x|, |lower| <= 2^17 and a
+// whole-numbered exponent; results that are denormal are rounded once.
+[[maybe_unused]] constexpr double scaled_exp_ulp = 1.0;
 template <class T>
 CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& exponent,
                                         const Vec<T>& multiplier) {
   using C = ExpConstants<T>;
   const Vec<T> bounded = max(lower, x);
-  const Vec<T> magic = splat<T>(C::round_to_integer);
-  const Vec<T> n = fma(bounded, splat<T>(C::log2_e), magic) - magic;
+  const Vec<T> n = round(fma(bounded, splat<T>(C::log2_e), splat<T>(-C::middle)));
   const Vec<T> r = reduce(bounded, n);
   constexpr int degree = sizeof(C::q) / sizeof(T) - 1;
   Vec<T> q = splat<T>(C::q[degree]);
@@ -80,14 +81,14 @@ struct Shift {
 
 template <class T>
 CROSSENT_INLINE_LARGE Shift shift_of(const Vec<double>& maximum) {
-  const Vec<double> zero = splat(0.0), magic = splat(0x1.8p52), magnitude = absolute(maximum);
+  const Vec<double> zero = splat(0.0), magnitude = absolute(maximum);
   const auto is_reducible = less(magnitude, splat(0x1.0000000000001p16));
   const auto is_finite = less(magnitude, splat(__builtin_inf()));
   const auto is_positive = less(splat(0.0), maximum);
   // An infinite maximum takes the largest number off, so that finite logits beside +inf vanish instead of overflowing.
   const Vec<double> beyond = select(is_positive, splat((double)ExpConstants<T>::largest), zero);
   const Vec<double> offset = select(is_reducible, zero, select(is_finite, maximum, beyond));
-  const Vec<double> exponent = (maximum * splat(ExpConstants<double>::log2_e) + magic) - magic;
+  const Vec<double> exponent = round(maximum * splat(ExpConstants<double>::log2_e));
   return {offset, select(is_reducible, exponent, zero)};
 }
 
@@ -97,7 +98,8 @@ CROSSENT_INLINE Vec<double> lower_bound(const Shift& shift) {
   return shift.exponent * splat(0x1.62e42fefa39efp-1) - splat(ExpConstants<T>::negligible);
 }
 
-// exp(high + low) for |low| below an ulp of high <= 0; 1 ulp.
+// exp(high + low) for |low| below an ulp of high <= 0. Type double, maximum error exp_of_sum_ulp.
+[[maybe_unused]] constexpr double exp_of_sum_ulp = 1.6;
 [[maybe_unused]] CROSSENT_INLINE_LARGE Vec<double> exp_of_sum(const Vec<double>& high, const Vec<double>& low) {
   const Vec<double> one = splat(1.0);
   const Vec<double> value = scaled_exp(high, splat(-800.0), splat(0.0), one);

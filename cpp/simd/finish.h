@@ -25,7 +25,9 @@ struct Coefficients {
   alignas(64) double exponent[batch_positions];
   alignas(64) double scale[batch_positions];
   alignas(64) double target_gradient[batch_positions];
-  alignas(64) double is_live[batch_positions];  // the gradient is not 0 by definition
+  // What is written to every class instead of a computed output: 0 for a position that contributes nothing, nan where
+  // there is no softmax; 1 where the output is computed.
+  alignas(64) double substitute[batch_positions];
 };
 
 // value = mantissa · 2^exponent, 1 <= |mantissa| < 2, for normal numbers; the others keep exponent 0.
@@ -88,8 +90,7 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
           const auto is_maximum = equal(logit, maximum);
           const Vec<double> others = select(is_maximum, rest + (count - one), total - exp_of_sum(gap.sum, gap.error));
           const Vec<double> target = share + load(targets.base + p);
-          const Vec<double> invalid = log_sum - log_sum;  // nan where the row has no softmax
-          store(out.target_gradient + p, factor * ((mass - target) - mass * (others / total)) + invalid);
+          store(out.target_gradient + p, factor * ((mass - target) - mass * (others / total)));
         }
       }
       store(out.loss + p, select(equal(live, zero), zero, fma(mass, log_sum, linear)));
@@ -98,11 +99,12 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
 
     if (!with_output) continue;
     Vec<double> mantissa, exponent;
-    split_power_of_two(factor * mass / (load(s.unit + p) * total) + (log_sum - log_sum), mantissa, exponent);
+    split_power_of_two(factor * mass / (load(s.unit + p) * total), mantissa, exponent);
     store(out.multiplier + p, mantissa);
     store(out.exponent + p, exponent - shift_of<T>(maximum).exponent);
     store(out.scale + p, factor);
-    store(out.is_live + p, live);
+    const Vec<double> invalid = splat(__builtin_nan(""));
+    store(out.substitute + p, select(equal(live, zero), zero, select(equal(log_sum, log_sum), one, invalid)));
   }
 }
 

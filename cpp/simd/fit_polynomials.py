@@ -56,15 +56,14 @@ def fit(
 
 def main() -> None:
     """Print every constant in use."""
-    half_ln2 = mp.log(2) / 2 * (1 + mp.mpf(2) ** -16)
-
     def exp_rest(r: mp.mpf) -> mp.mpf:
         return mp.fsum(r**k / mp.factorial(k + 2) for k in range(40))
 
     def square(r: mp.mpf) -> mp.mpf:
         return r * r
 
-    interval = (-half_ln2, half_ln2)
+    # exp(r) in [3/4, 3/2]: r and exp(r) - 1 then lie below the powers of two at which their rounding errors double.
+    interval = (mp.log(0.75) - mp.mpf(2) ** -16, mp.log(1.5) + mp.mpf(2) ** -16)
     fit("float exp:  (exp(r) - 1 - r) / r^2, weight r^2", exp_rest, square, interval, 4, np.float32)
     fit("double exp: (exp(r) - 1 - r) / r^2, weight r^2", exp_rest, square, interval, 9, np.float64)
 
@@ -77,6 +76,7 @@ def main() -> None:
     fit("double log: R(z), weight z / 2", log_rest, lambda z: z / 2, (mp.mpf(0), largest), 6, np.float64)
 
     ln2 = mp.log(2)
+    print(f"middle of log2([3/4, 3/2]): {float(mp.log(mp.mpf(9) / 8) / ln2 / 2).hex()}")
     float_high = float(np.float32(float(ln2)))
     double_high = float(mp.floor(ln2 * 2**32) / 2**32)  # 32 bits, so that a product with 21 bits is exact
     print(f"ln 2, float:  {float_high.hex()}f + {float(np.float32(float(ln2 - float_high))).hex()}f")

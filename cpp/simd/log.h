@@ -20,7 +20,8 @@ CROSSENT_INLINE ExactSum two_sum(const Vec<double>& a, const Vec<double>& b) {
   return {sum, (a - (sum - b_part)) + (b - b_part)};
 }
 
-// log(a + b) for a normal a + b > 0 (nan otherwise than finite). Type double, maximum error 1 ulp of the result.
+// log(a + b) for a normal a + b > 0, nan unless it is finite. Type double, maximum error log_of_sum_ulp.
+[[maybe_unused]] constexpr double log_of_sum_ulp = 1.0;
 CROSSENT_INLINE_LARGE Vec<double> log_of_sum(const Vec<double>& a, const Vec<double>& b) {
   constexpr int64_t one_bits = 0x3ff0000000000000, half_sqrt2_bits = 0x3fe6a09e667f3bcd;
   const ExactSum u = two_sum(a, b);

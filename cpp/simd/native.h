@@ -38,6 +38,8 @@ CROSSENT_INLINE NativeF32 max(NativeF32 a, NativeF32 b) { return _mm512_max_ps(a
 CROSSENT_INLINE NativeF64 max(NativeF64 a, NativeF64 b) { return _mm512_max_pd(a, b); }
 CROSSENT_INLINE NativeF32 min(NativeF32 a, NativeF32 b) { return _mm512_min_ps(a, b); }
 CROSSENT_INLINE NativeF64 min(NativeF64 a, NativeF64 b) { return _mm512_min_pd(a, b); }
+CROSSENT_INLINE NativeF32 round(NativeF32 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT); }
+CROSSENT_INLINE NativeF64 round(NativeF64 a) { return _mm512_roundscale_pd(a, _MM_FROUND_TO_NEAREST_INT); }
 CROSSENT_INLINE NativeMask32 equal(NativeF32 a, NativeF32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
 CROSSENT_INLINE NativeMask64 equal(NativeF64 a, NativeF64 b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
 CROSSENT_INLINE NativeMask32 less(NativeF32 a, NativeF32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
@@ -57,6 +59,8 @@ CROSSENT_INLINE NativeF32 max(NativeF32 a, NativeF32 b) { return _mm256_max_ps(a
 CROSSENT_INLINE NativeF64 max(NativeF64 a, NativeF64 b) { return _mm256_max_pd(a, b); }
 CROSSENT_INLINE NativeF32 min(NativeF32 a, NativeF32 b) { return _mm256_min_ps(a, b); }
 CROSSENT_INLINE NativeF64 min(NativeF64 a, NativeF64 b) { return _mm256_min_pd(a, b); }
+CROSSENT_INLINE NativeF32 round(NativeF32 a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT); }
+CROSSENT_INLINE NativeF64 round(NativeF64 a) { return _mm256_round_pd(a, _MM_FROUND_TO_NEAREST_INT); }
 
 #elif defined(__SSE2__)
 
@@ -68,6 +72,9 @@ CROSSENT_INLINE NativeF32 max(NativeF32 a, NativeF32 b) { return _mm_max_ps(a, b
 CROSSENT_INLINE NativeF64 max(NativeF64 a, NativeF64 b) { return _mm_max_pd(a, b); }
 CROSSENT_INLINE NativeF32 min(NativeF32 a, NativeF32 b) { return _mm_min_ps(a, b); }
 CROSSENT_INLINE NativeF64 min(NativeF64 a, NativeF64 b) { return _mm_min_pd(a, b); }
+// To nearest even, for |a| < 2^22 and 2^51: so large a number leaves no bits for a fraction.
+CROSSENT_INLINE NativeF32 round(NativeF32 a) { return (a + 0x1.8p23f) - 0x1.8p23f; }
+CROSSENT_INLINE NativeF64 round(NativeF64 a) { return (a + 0x1.8p52) - 0x1.8p52; }
 
 #elif defined(__aarch64__)
 
@@ -82,6 +89,8 @@ CROSSENT_INLINE NativeF32 max(NativeF32 a, NativeF32 b) { return vbslq_f32(vcgtq
 CROSSENT_INLINE NativeF64 max(NativeF64 a, NativeF64 b) { return vbslq_f64(vcgtq_f64(a, b), a, b); }
 CROSSENT_INLINE NativeF32 min(NativeF32 a, NativeF32 b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
 CROSSENT_INLINE NativeF64 min(NativeF64 a, NativeF64 b) { return vbslq_f64(vcltq_f64(a, b), a, b); }
+CROSSENT_INLINE NativeF32 round(NativeF32 a) { return vrndnq_f32(a); }
+CROSSENT_INLINE NativeF64 round(NativeF64 a) { return vrndnq_f64(a); }
 
 #else
 #error "crossent has no section for this architecture in native.h"
@@ -119,7 +128,7 @@ CROSSENT_INLINE NativeF64 select(NativeMask64 m, NativeF64 a, NativeF64 b) {
 }
 #endif
 
-// value · 2^exponent, rounded once, for a whole-numbered exponent and a value of 2^-1 … 2^2 (or nan).
+// value · 2^exponent, rounded once, for a finite whole-numbered exponent and a value of 2^-1 … 2^2 (or nan).
 #if defined(__AVX512F__)
 CROSSENT_INLINE NativeF32 scale_by_power_of_two(NativeF32 value, NativeF32 exponent) {
   return _mm512_scalef_ps(value, exponent);
@@ -139,12 +148,12 @@ CROSSENT_INLINE NativeF64 power_of_two(NativeF64 exponent) {
 // In two steps of half the exponent, of which only the last can round.
 CROSSENT_INLINE NativeF32 scale_by_power_of_two(NativeF32 value, NativeF32 exponent) {
   const NativeF32 within = max(min(exponent, NativeF32{} + 254.0f), NativeF32{} - 252.0f);
-  const NativeF32 half = (within * 0.5f + 0x1.8p23f) - 0x1.8p23f;
+  const NativeF32 half = round(within * 0.5f);
   return value * power_of_two(half) * power_of_two(within - half);
 }
 CROSSENT_INLINE NativeF64 scale_by_power_of_two(NativeF64 value, NativeF64 exponent) {
   const NativeF64 within = max(min(exponent, NativeF64{} + 2046.0), NativeF64{} - 2044.0);
-  const NativeF64 half = (within * 0.5 + 0x1.8p52) - 0x1.8p52;
+  const NativeF64 half = round(within * 0.5);
   return value * power_of_two(half) * power_of_two(within - half);
 }
 #endif

@@ -12,7 +12,7 @@ namespace {
 template <class T>
 struct OutputLanes {
   Reference<T> reference;
-  Vec<T> multiplier, exponent, scale, log_sum, is_live;
+  Vec<T> multiplier, exponent, scale, log_sum, substitute;
 };
 
 template <class T>
@@ -34,8 +34,8 @@ void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t c
                const Statistics& s, const Coefficients& k, ptrdiff_t p) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>;
-  if (k.is_live[p] == 0) {
-    for (ptrdiff_t c = 0; c < classes; c += width) store_partial<O>(y + c, splat<T>(0), classes - c);
+  if (k.substitute[p] != 1) {
+    for (ptrdiff_t c = 0; c < classes; c += width) store_partial<O>(y + c, splat((T)k.substitute[p]), classes - c);
     return;
   }
   const Vec<double> maximum = splat(s.maximum[p]);
@@ -83,7 +83,7 @@ void write_columns(const typename E::Storage* x, ptrdiff_t x_class_stride, typen
     const ptrdiff_t p = v * width;
     const Vec<double> low = load(s.maximum + p), high = load(s.maximum + p + (width - lanes<double>));
     o[v] = {reference_from<T>(low, high), load_as<T>(k.multiplier + p), load_as<T>(k.exponent + p),
-            load_as<T>(k.scale + p),      load_as<T>(k.log_sum + p),    load_as<T>(k.is_live + p)};
+            load_as<T>(k.scale + p),      load_as<T>(k.log_sum + p),    load_as<T>(k.substitute + p)};
   }
   for (ptrdiff_t c = 0; c < classes; ++c) {
     for (ptrdiff_t v = 0; v < vectors; ++v) {
@@ -92,7 +92,8 @@ void write_columns(const typename E::Storage* x, ptrdiff_t x_class_stride, typen
       if constexpr (Terms::present) t = terms.along_positions(c, p, present);
       const Vec<T> value =
           output_of<T, logarithm, Terms::present>(load_partial<E>(x + c * x_class_stride + p, present, 0), t, o[v]);
-      store_partial<O>(y + c * y_class_stride + p, select(equal(o[v].is_live, none), none, value), present);
+      store_partial<O>(y + c * y_class_stride + p, select(equal(o[v].substitute, splat<T>(1)), value, o[v].substitute),
+                       present);
     }
   }
 }

@@ -185,7 +185,7 @@ class SegmentKernel {
       for (ptrdiff_t p = 0; p < positions_; ++p) write_chunk_of_row<O, logarithm>(p, c, classes);
     }
     for (ptrdiff_t p = 0; p < positions_; ++p) {
-      if (targets_.index[p] >= 0 && coefficients_.is_live[p] != 0) {
+      if (targets_.index[p] >= 0 && coefficients_.substitute[p] == 1) {
         store_one<O>(at<typename O::Storage>(segment_.output, first_ + p, targets_.index[p]),
                      (T)coefficients_.target_gradient[p]);
       }
@@ -240,7 +240,7 @@ class SegmentKernel {
   template <class O>
   void store_target_gradients(typename O::Storage* y, ptrdiff_t position_stride, ptrdiff_t class_stride) {
     for (ptrdiff_t p = 0; p < positions_; ++p) {
-      if (targets_.index[p] < 0 || coefficients_.is_live[p] == 0) continue;
+      if (targets_.index[p] < 0 || coefficients_.substitute[p] != 1) continue;
       store_one<O>(y + p * position_stride + targets_.index[p] * class_stride, (T)coefficients_.target_gradient[p]);
     }
   }

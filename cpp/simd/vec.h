@@ -92,6 +92,13 @@ CROSSENT_INLINE Vec<T> fma(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
 }
 
 template <class T>
+CROSSENT_INLINE Vec<T> round(const Vec<T>& a) {
+  Vec<T> r;
+  CROSSENT_FOR_PARTS r.part[i] = round(a.part[i]);
+  return r;
+}
+
+template <class T>
 CROSSENT_INLINE Vec<T> select(const Mask<T>& mask, const Vec<T>& yes, const Vec<T>& no) {
   Vec<T> r;
   CROSSENT_FOR_PARTS r.part[i] = select(mask.part[i], yes.part[i], no.part[i]);

@@ -1,0 +1,127 @@
+// Measures the largest errors of exp.h and log.h in ulp, against long double and __float128, and fails where one
+// exceeds what the header promises. Compiled with the flags of an instruction set by test_math.py. Usage: math_error
+// STEP, with a step of 1 for every float from -2^17 to 2^17.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+
+#include "../../cpp/simd/exp.h"
+#include "../../cpp/simd/log.h"
+
+using namespace crossent::CROSSENT_ISA;
+
+namespace {
+
+long double ulps(long double computed, long double exact, int mantissa_bits) {
+  int exponent;
+  std::frexp(exact, &exponent);
+  return std::fabs(computed - exact) / std::ldexp(1.0L, exponent - mantissa_bits);
+}
+
+// exp(x) · 2^-n, with x reduced in 113 bits.
+long double exact_exp(double x, double n) {
+  constexpr __float128 ln2 = 0x1.62e42fefa39ef35793c7673007e6p-1Q;
+  return std::exp(static_cast<long double>(static_cast<__float128>(x) - static_cast<__float128>(n) * ln2));
+}
+
+template <class T>
+long double error_of_vector(const T* x) {
+  T n[lanes<T>], result[lanes<T>];
+  for (int i = 0; i < lanes<T>; ++i) n[i] = std::nearbyint(x[i] * T(1.4426950408889634));
+  store(result, scaled_exp(load(x), splat<T>(-200000), splat<T>(0) - load(n), splat<T>(1)));
+  long double worst = 0;
+  for (int i = 0; i < lanes<T>; ++i) {
+    worst = std::max(worst, ulps(result[i], exact_exp(x[i], n[i]), sizeof(T) == 4 ? 24 : 53));
+  }
+  return worst;
+}
+
+long double error_of_float_exp(uint32_t step) {
+  long double worst = 0;
+  for (const uint32_t sign : {0u, 0x80000000u}) {
+    for (uint64_t first = 0; first <= 0x48000000u; first += 16ull * step) {  // 0x48000000 is 2^17
+      float x[16];
+      for (uint32_t i = 0; i < 16; ++i) {
+        const uint32_t bits = sign | static_cast<uint32_t>(std::min<uint64_t>(first + i * step, 0x48000000u));
+        __builtin_memcpy(&x[i], &bits, 4);
+      }
+      worst = std::max(worst, error_of_vector(x));
+    }
+  }
+  return worst;
+}
+
+long double error_of_double_exp(std::mt19937_64& random, int count) {
+  long double worst = 0;
+  for (const double range : {0.5, 50.0, 800.0, 60000.0}) {
+    std::uniform_real_distribution<double> uniform(-range, range);
+    for (int k = 0; k < count; ++k) {
+      double x[8];
+      for (double& each : x) each = uniform(random);
+      worst = std::max(worst, error_of_vector(x));
+    }
+  }
+  return worst;
+}
+
+long double error_of_exp_of_sum(std::mt19937_64& random, int count) {
+  std::uniform_real_distribution<double> uniform(-700, 0), half(-0.5, 0.5);
+  long double worst = 0;
+  for (int k = 0; k < count; ++k) {
+    double high[8], low[8], result[8];
+    for (int i = 0; i < 8; ++i) {
+      high[i] = uniform(random);
+      low[i] = half(random) * (std::nextafter(high[i], 0.0) - high[i]);
+    }
+    store(result, exp_of_sum(load(high), load(low)));
+    for (int i = 0; i < 8; ++i) {
+      const long double exact = std::exp(static_cast<long double>(high[i]) + low[i]);
+      worst = std::max(worst, ulps(result[i], exact, 53));
+    }
+  }
+  return worst;
+}
+
+// log(a + b) with b from 2^-1060 to 2^60 beside a = 1, 2, 3 and 0; near 1 from both sides too.
+long double error_of_log(std::mt19937_64& random, int count) {
+  std::uniform_real_distribution<double> mantissa(1, 2), small(-0.5, 0.5);
+  std::uniform_int_distribution<int> tiny(-1000, 60), normal(-1000, 1000);
+  long double worst = 0;
+  for (int k = 0; k < count; ++k) {
+    double a[8], b[8], result[8];
+    for (int i = 0; i < 8; ++i) {
+      const int kind = (k + i) % 4;
+      a[i] = kind == 3 ? 0 : kind == 2 ? 1 + k % 3 : 1;
+      b[i] = kind == 0   ? small(random)
+             : kind == 3 ? std::ldexp(mantissa(random), normal(random))
+                         : std::ldexp(mantissa(random), tiny(random));
+    }
+    store(result, log_of_sum(load(a), load(b)));
+    for (int i = 0; i < 8; ++i) {
+      const long double exact = a[i] == 0 ? std::log(static_cast<long double>(b[i]))
+                                          : std::log1p(static_cast<long double>(b[i]) + (a[i] - 1));
+      worst = std::max(worst, exact == 0 ? 0 : ulps(result[i], exact, 53));
+    }
+  }
+  return worst;
+}
+
+bool report(const char* name, long double error, double promised) {
+  std::printf("%s: %.4Lf ulp, promised %.1f\n", name, error, promised);
+  return error <= promised;
+}
+
+}  // namespace
+
+int main(int, char** arguments) {
+  const auto step = static_cast<uint32_t>(std::atoi(arguments[1]));
+  const int count = 20'000'000 / static_cast<int>(step);
+  std::mt19937_64 random(20240229);
+  bool is_good = report("float exp", error_of_float_exp(step), scaled_exp_ulp);
+  is_good &= report("double exp", error_of_double_exp(random, count), scaled_exp_ulp);
+  is_good &= report("double exp of a sum", error_of_exp_of_sum(random, count), exp_of_sum_ulp);
+  is_good &= report("double log of a sum", error_of_log(random, count), log_of_sum_ulp);
+  return is_good ? 0 : 1;
+}
