@@ -20,7 +20,8 @@ struct Targets {
 struct Coefficients {
   alignas(64) double loss[batch_positions];
   alignas(64) double log_sum[batch_positions];  // lse - M
-  // softmax · W · scale = multiplier · exp(x - offset) · 2^exponent, with the multiplier in [1, 2).
+  // softmax · W = multiplier · exp(x - offset) · 2^exponent, with the multiplier in [1, 2); the scale is a factor of it
+  // too where nothing is subtracted.
   alignas(64) double multiplier[batch_positions];
   alignas(64) double exponent[batch_positions];
   alignas(64) double scale[batch_positions];
@@ -61,8 +62,9 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
             ptrdiff_t positions, bool with_output, Coefficients& out) {
   const bool has_index = problem.operation == Operation::cross_entropy && !problem.factor;
   const bool has_base = problem.base && !problem.base_is_zero;
+  const bool has_terms = problem.factor || has_base;
   const bool is_loss = problem.operation == Operation::cross_entropy;
-  const Vec<double> zero = splat(0.0), one = splat(1.0);
+  const Vec<double> zero = splat(0.0), one = splat(1.0), invalid = splat(__builtin_nan(""));
   for (ptrdiff_t p = 0; p < positions; p += lanes<double>) {
     const Vec<double> maximum = load(s.maximum + p), rest = load(s.rest + p), count = load(s.count + p);
     const Vec<double> log_sum = log_of_count_and_rest(maximum, count, rest), total = count + rest;
@@ -74,12 +76,12 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
       Vec<double> linear = zero;
       if (problem.factor) {
         mass = load(s.mass + p);
-        linear = load(s.linear + p);
+        linear = load(s.linear + p) * splat(linear_unit);
         live = load(s.is_used + p);
       }
       if (has_index) {
         const Vec<double> logit = load(targets.logit + p), share = load(targets.share + p);
-        if (has_base) linear = load(s.linear + p);
+        if (has_base) linear = load(s.linear + p) * splat(linear_unit);
         mass = share + splat(problem.base_sum);
         const ExactSum gap = two_sum(logit, zero - maximum);  // x_y - M, to twice the precision
         linear = linear + select(equal(share, zero), zero, share * (zero - gap.sum));
@@ -87,23 +89,25 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
         if (!has_base) live = select(equal(share, zero), zero, live);
 
         if (with_output) {
-          const auto is_maximum = equal(logit, maximum);
-          const Vec<double> others = select(is_maximum, rest + (count - one), total - exp_of_sum(gap.sum, gap.error));
-          const Vec<double> target = share + load(targets.base + p);
-          store(out.target_gradient + p, factor * ((mass - target) - mass * (others / total)));
+          const Vec<double> own = exp_of_sum(gap.sum, gap.error), target = share + load(targets.base + p);
+          const Vec<double> others = select(equal(logit, maximum), rest + (count - one), total - own);
+          const Vec<double> by_others = (mass - target) - mass * (others / total);
+          const Vec<double> by_own = mass * (own / total) - target;
+          const auto is_likely = less(others, own);
+          store(out.target_gradient + p, factor * (has_base ? select(is_likely, by_others, by_own) : by_others));
         }
       }
-      store(out.loss + p, select(equal(live, zero), zero, fma(mass, log_sum, linear)));
+      const Vec<double> loss = fma(mass, log_sum, linear);
+      store(out.loss + p, select(equal(live, zero), zero, select(equal(loss, loss), loss, invalid)));
       if (problem.gradient_is_zero) live = zero;
     }
 
     if (!with_output) continue;
     Vec<double> mantissa, exponent;
-    split_power_of_two(factor * mass / (load(s.unit + p) * total), mantissa, exponent);
+    split_power_of_two((has_terms ? mass : factor * mass) / (load(s.unit + p) * total), mantissa, exponent);
     store(out.multiplier + p, mantissa);
     store(out.exponent + p, exponent - shift_of<T>(maximum).exponent);
     store(out.scale + p, factor);
-    const Vec<double> invalid = splat(__builtin_nan(""));
     store(out.substitute + p, select(equal(live, zero), zero, select(equal(log_sum, log_sum), one, invalid)));
   }
 }
@@ -111,7 +115,8 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
 // M + log(count + rest); M itself where it is infinite and no logit is nan.
 CROSSENT_INLINE Vec<double> log_sum_exp(const Vec<double>& maximum, const Vec<double>& count, const Vec<double>& rest) {
   const auto is_finite = less(absolute(maximum), splat(__builtin_inf()));
-  return select(is_finite, maximum + log_of_sum(count, rest), maximum + rest);
+  const Vec<double> value = select(is_finite, maximum + log_of_sum(count, rest), maximum + rest);
+  return select(equal(value, value), value, splat(__builtin_nan("")));
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ template <class T, bool logarithm, bool with_terms>
 CROSSENT_INLINE Vec<T> output_of(const Vec<T>& x, const Vec<T>& t, const OutputLanes<T>& o) {
   if constexpr (logarithm) return (x - o.reference.maximum) - o.log_sum;
   const Vec<T> part = scaled_exp(x - o.reference.offset, o.reference.lower, o.exponent, o.multiplier);
-  if constexpr (with_terms) return fma(splat<T>(0) - o.scale, t, part);
+  if constexpr (with_terms) return o.scale * (part - t);  // the scale's rounding shrinks with the difference
   return part;
 }
 

@@ -21,13 +21,17 @@ namespace {
 
 constexpr int group_terms = 8;
 
+// The terms t_c · (M - x_c) are summed in these units: the difference of the largest and the lowest number is no
+// overflow, nor are eight of them.
+constexpr double linear_unit = 256;
+
 // The statistics of up to batch_positions rows, a column for each.
 struct Statistics {
   alignas(64) double maximum[batch_positions];
   alignas(64) double rest[batch_positions];     // in units of exp(maximum)
   alignas(64) double count[batch_positions];    // of classes that equal the maximum
   alignas(64) double unit[batch_positions];     // unit_of(maximum)
-  alignas(64) double linear[batch_positions];   // sum of t_c · (M - x_c); M counts as 0 when infinite
+  alignas(64) double linear[batch_positions];   // sum of t_c · (M - x_c) / linear_unit; M counts as 0 when infinite
   alignas(64) double mass[batch_positions];     // sum of t_c
   alignas(64) double is_used[batch_positions];  // 1 when some t_c is not 0
 };
@@ -138,7 +142,7 @@ struct SumAccumulators<T, false> {
 // What the terms of a chunk are measured against; the same for every class of a row.
 template <class T>
 struct Reference {
-  Vec<T> maximum, finite_maximum, offset, lower, exponent;
+  Vec<T> maximum, small_maximum, offset, lower, exponent;
 };
 
 template <class T>
@@ -157,8 +161,8 @@ CROSSENT_INLINE Vec<double> zero_unless_finite(const Vec<double>& a) {
 template <class T>
 CROSSENT_INLINE_LARGE Reference<T> reference_from(const Vec<double>& low, const Vec<double>& high) {
   const Shift a = shift_of<T>(low), b = shift_of<T>(high);
-  const Vec<double> headroom = splat(ExpConstants<T>::headroom);
-  return {as_lanes<T>(low, high), as_lanes<T>(zero_unless_finite(low), zero_unless_finite(high)),
+  const Vec<double> headroom = splat(ExpConstants<T>::headroom), small = splat(1 / linear_unit);
+  return {as_lanes<T>(low, high), as_lanes<T>(zero_unless_finite(low) * small, zero_unless_finite(high) * small),
           as_lanes<T>(a.offset, b.offset), as_lanes<T>(lower_bound<T>(a), lower_bound<T>(b)),
           as_lanes<T>(headroom - a.exponent, headroom - b.exponent)};
 }
@@ -174,7 +178,8 @@ CROSSENT_INLINE_LARGE Sums<T, with_terms> terms_of(const Vec<T>& x, const Vec<T>
   if constexpr (with_terms) {
     const auto is_absent = equal(t, zero);  // 0 · inf is 0
     is_used = select(is_absent, is_used, one);
-    return {select(is_maximum, zero, e), select(is_absent, zero, t * (reference.finite_maximum - x)), t};
+    return {select(is_maximum, zero, e),
+            select(is_absent, zero, t * fma(x, splat<T>((T)(-1 / linear_unit)), reference.small_maximum)), t};
   } else {
     return {select(is_maximum, zero, e)};
   }
@@ -219,8 +224,9 @@ void merge(Statistics& total, const Statistics& next, ptrdiff_t positions) {
     store(total.count + p, count + select(are_equal, lesser_count, zero));
     store(total.maximum + p, greater);
     store(total.unit + p, unit_of<T>(greater));
+    const auto small = [&](const Vec<double>& m) { return zero_unless_finite(m) * splat(1 / linear_unit); };
     const auto moved = [&](const Statistics& s, const Vec<double>& from) {
-      return load(s.linear + p) + load(s.mass + p) * (zero_unless_finite(greater) - zero_unless_finite(from));
+      return load(s.linear + p) + load(s.mass + p) * (small(greater) - small(from));
     };
     store(total.linear + p, moved(total, a) + moved(next, b));
     store(total.mass + p, load(total.mass + p) + load(next.mass + p));
