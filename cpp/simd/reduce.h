@@ -32,7 +32,7 @@ void reduce_row(const typename E::Storage* x, ptrdiff_t classes, const Terms& te
   const Vec<double> maxima = splat((double)maximum);
   const Reference<T> reference = reference_from<T>(maxima, maxima);
 
-  auto accumulators = SumAccumulators<T, Terms::present>::of_nothing();
+  auto sums = SumAccumulators<T, Terms::present>::of_nothing();
   Vec<T> count = splat<T>(0), is_used = count;
   ptrdiff_t c = 0;
   const auto terms_at = [&](int v) __attribute__((always_inline)) {
@@ -40,28 +40,28 @@ void reduce_row(const typename E::Storage* x, ptrdiff_t classes, const Terms& te
     Vec<T> t = {};
     if constexpr (Terms::present) t = terms.along_classes(first, present);
     return terms_of<T, Terms::present>(load_partial<E>(x + first, present, -(T)__builtin_inf()), t, reference, count,
-                                       is_used);
+                                       is_used, sums);
   };
   if constexpr (parts == 1) {
     const auto full_terms_at = [&](int v) __attribute__((always_inline)) {
       const ptrdiff_t first = c + v * width;
       Vec<T> t = {};
       if constexpr (Terms::present) t = terms.along_classes(first, width);
-      return terms_of<T, Terms::present>(E::load(x + first), t, reference, count, is_used);
+      return terms_of<T, Terms::present>(E::load(x + first), t, reference, count, is_used, sums);
     };
-    for (; c + group <= classes; c += group) accumulators.add(tree_sum<group_terms>(full_terms_at));
+    for (; c + group <= classes; c += group) sums.add(tree_sum<group_terms>(full_terms_at));
   }
   for (; c < classes; c += group) {
     const ptrdiff_t left = (classes - c + width - 1) / width;
-    accumulators.add(tree_sum_of_present<group_terms>(left < group_terms ? left : group_terms, terms_at));
+    sums.add(tree_sum_of_present<group_terms>(left < group_terms ? left : group_terms, terms_at));
   }
 
   out.maximum[p] = (double)maximum;
-  out.rest[p] = accumulators.rest.total();
+  out.rest[p] = sums.rest.total();
   out.count[p] = (double)sum_of_lanes(count);
   if constexpr (Terms::present) {
-    out.linear[p] = accumulators.linear.total();
-    out.mass[p] = accumulators.mass.total();
+    out.linear[p] = sums.linear.total();
+    out.mass[p] = sums.mass.total();
     out.is_used[p] = (double)greatest_lane(is_used);
   }
 }
@@ -123,18 +123,19 @@ void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdif
     const ptrdiff_t used_lanes = classes < width ? classes : width;
     Accumulators lane[width];
     for (ptrdiff_t l = 0; l < used_lanes; ++l) {
-      lane[l] = Accumulators::of_nothing();
+      Accumulators sums = Accumulators::of_nothing();
       for (ptrdiff_t c = l; c < classes; c += group) {
         const ptrdiff_t left = (classes - c + width - 1) / width;
-        lane[l].add(tree_sum_of_present<group_terms>(
+        sums.add(tree_sum_of_present<group_terms>(
             left < group_terms ? left : group_terms, [&](int v) __attribute__((always_inline)) {
               const ptrdiff_t k = c + v * width;
               Vec<T> t = {};
               if constexpr (Terms::present) t = terms.along_positions(k, p, present);
               return terms_of<T, Terms::present>(load_partial<E>(x + k * class_stride + p, present, 0), t, reference,
-                                                 count, is_used);
+                                                 count, is_used, sums);
             }));
       }
+      lane[l] = sums;
     }
     for (ptrdiff_t fold = width / 2; fold > 0; fold /= 2) {
       for (ptrdiff_t l = 0; l < fold && l + fold < used_lanes; ++l) lane[l] = lane[l] + lane[l + fold];

@@ -101,13 +101,12 @@ struct Accumulator<double> {
   }
 };
 
-// The sums of a group, and of groups; without targets known by class there is only the first.
+// The sums of a group, and of groups; without targets known by class there is only the first. The mass, of which a
+// gradient's every element is a multiple, is summed in double from the start.
 template <class T, bool with_terms>
 struct Sums {
-  Vec<T> rest, linear, mass;
-  friend CROSSENT_INLINE Sums operator+(const Sums& a, const Sums& b) {
-    return {a.rest + b.rest, a.linear + b.linear, a.mass + b.mass};
-  }
+  Vec<T> rest, linear;
+  friend CROSSENT_INLINE Sums operator+(const Sums& a, const Sums& b) { return {a.rest + b.rest, a.linear + b.linear}; }
 };
 template <class T>
 struct Sums<T, false> {
@@ -123,8 +122,8 @@ struct SumAccumulators {
   CROSSENT_INLINE void add(const Sums<T, true>& group) {
     rest.add(group.rest);
     linear.add(group.linear);
-    mass.add(group.mass);
   }
+  CROSSENT_INLINE void add_mass(const Vec<T>& t) { mass.add(t); }
   friend CROSSENT_INLINE SumAccumulators operator+(const SumAccumulators& a, const SumAccumulators& b) {
     return {a.rest + b.rest, a.linear + b.linear, a.mass + b.mass};
   }
@@ -169,8 +168,10 @@ CROSSENT_INLINE_LARGE Reference<T> reference_from(const Vec<double>& low, const 
 
 // One vector of logits x, with its targets t, as terms of the sums.
 template <class T, bool with_terms>
-CROSSENT_INLINE_LARGE Sums<T, with_terms> terms_of(const Vec<T>& x, const Vec<T>& t, const Reference<T>& reference,
-                                                   Vec<T>& count, Vec<T>& is_used) {
+CROSSENT_INLINE_LARGE Sums<T, with_terms> terms_of(const Vec<T>& x, [[maybe_unused]] const Vec<T>& t,
+                                                   const Reference<T>& reference, Vec<T>& count,
+                                                   [[maybe_unused]] Vec<T>& is_used,
+                                                   [[maybe_unused]] SumAccumulators<T, with_terms>& sums) {
   const Vec<T> zero = splat<T>(0), one = splat<T>(1);
   const auto is_maximum = equal(x, reference.maximum);
   const Vec<T> e = scaled_exp(x - reference.offset, reference.lower, reference.exponent, one);
@@ -178,8 +179,9 @@ CROSSENT_INLINE_LARGE Sums<T, with_terms> terms_of(const Vec<T>& x, const Vec<T>
   if constexpr (with_terms) {
     const auto is_absent = equal(t, zero);  // 0 · inf is 0
     is_used = select(is_absent, is_used, one);
-    return {select(is_maximum, zero, e),
-            select(is_absent, zero, t * fma(x, splat<T>((T)(-1 / linear_unit)), reference.small_maximum)), t};
+    sums.add_mass(t);
+    const Vec<T> gap = fma(x, splat<T>((T)(-1 / linear_unit)), reference.small_maximum);
+    return {select(is_maximum, zero, e), select(is_absent, zero, t * gap)};
   } else {
     return {select(is_maximum, zero, e)};
   }

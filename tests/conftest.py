@@ -1,0 +1,46 @@
+"""Fixtures: every instruction set this CPU runs, every dtype, thread counts restored; the hypothesis profiles."""
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import cast
+
+import cases
+import crossent
+import hypothesis
+import pytest
+from crossent import _core
+
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(params=_core.instruction_sets())
+def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Force each instruction set that this CPU runs, one after the other."""
+    before = _core.get_instruction_set()
+    _core.set_instruction_set(request.param)
+    yield cast(str, request.param)
+    _core.set_instruction_set(before)
+
+
+@pytest.fixture(params=cases.DTYPES)
+def dtype(request: pytest.FixtureRequest) -> cases.Tolerance:
+    """Return each dtype of logits with its tolerances."""
+    return cases.DTYPES[request.param]
+
+
+@pytest.fixture
+def num_threads() -> Iterator[None]:
+    """Restore the number of threads after the test."""
+    before = crossent.get_num_threads()
+    yield
+    crossent.set_num_threads(before)
+
+
+@pytest.fixture
+def python_environment() -> dict[str, str]:
+    """Return the environment of a fresh interpreter that finds what this one does, with no limit on its threads."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "CROSSENT_"))}
+    return environment | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OPENBLAS_NUM_THREADS": "1"}

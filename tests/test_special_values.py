@@ -1,0 +1,152 @@
+"""nan, infinities, denormals and the largest values, wherever they stand in a row; and arrays of no rows or classes."""
+
+import itertools
+import warnings
+from typing import Any
+
+import cases
+import crossent
+import numpy as np
+import pytest
+import reference
+from cases import Array
+
+NAN, INF = float("nan"), float("inf")
+
+
+def special_rows(dtype: np.dtype[Any], classes: int) -> Array:
+    """Return a row for each way to fill its first, middle and last class with special values."""
+    info = cases.finfo(dtype)
+    values = [NAN, INF, -INF, 0.0, -0.0, float(info.max), float(info.min), float(info.smallest_subnormal)]
+    rows = np.full((len(values) ** 3, classes), 0.5, dtype)
+    rows[:, [0, classes // 2, classes - 1]] = list(itertools.product(values, repeat=3))
+    return rows
+
+
+@pytest.mark.parametrize("classes", [3, 4, 40, 200])
+@pytest.mark.parametrize("layout", ["rows", "(N, C, d)"])
+def test_every_combination(instruction_set: str, dtype: cases.Tolerance, classes: int, layout: str) -> None:
+    """512 rows, every target, class weights of 0 among them; exactly what the oracle says where it isn't finite."""
+    x = special_rows(dtype.dtype, classes)[np.newaxis]
+    logits, axis = cases.LAYOUTS[layout](x)
+    positions, rows = x.shape[:2], x.shape[1]
+    finite = np.nan_to_num(reference.as_long_double(x), nan=0, posinf=0, neginf=0)
+    weight = np.ones(classes)
+    weight[classes // 2] = 0
+    probabilities = np.zeros(x.shape)
+    probabilities[..., [0, classes - 1]] = [0.25, 0.75]
+    targets = [np.full(positions, y) for y in (0, classes // 2, classes - 1)]
+    targets.append(np.where(np.arange(rows) % 3 == 0, -100, 0)[np.newaxis])
+    for y, w, smoothing in itertools.product([*targets, probabilities], [None, weight], [0.0, 0.1]):
+        options: dict[str, Any] = {"weight": w, "label_smoothing": smoothing, "reduction": "none"}
+        expected = reference.cross_entropy(x, y, axis=-1, **options)
+        with np.errstate(over="ignore"):  # the distance of the largest values is no float32
+            expected_loss = expected.loss.astype(dtype.result).astype(reference.long_double)
+        target = y if y.ndim == 2 else np.moveaxis(y, -1, axis)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            loss, grad = crossent.cross_entropy_with_grad(logits, target, axis=axis, **options)
+        soft = y.ndim == 3 or smoothing > 0
+        if soft:  # a sum of distances, any of which may overflow: it is infinite then, or right
+            may_overflow = np.isposinf(loss) & (np.ptp(finite, axis=-1) > np.finfo(dtype.result).max)
+            expected_loss = np.where(may_overflow, INF, expected_loss)
+        case = f"target {'probabilities' if y.ndim == 3 else y[0, :4]}, weight {w is not None}, smoothing {smoothing}"
+        ulps = dtype.soft_loss if soft else dtype.loss
+        cases.assert_close(loss, expected_loss, dtype.result, ulps + 0.5, f"loss, {case}")
+        grad, magnitude = np.moveaxis(grad, axis, -1), expected.magnitude
+        cases.assert_close(grad, expected.grad, dtype.dtype, dtype.grad, f"gradient, {case}", magnitude)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize(("value", "expected"), [(NAN, NAN), (-INF, INF)])
+def test_one_row_decides_on_the_reduction(
+    dtype: cases.Tolerance, reduction: reference.Reduction, value: float, expected: float
+) -> None:
+    logits = np.zeros((1000, 10), dtype.dtype)
+    logits[500, 0] = value
+    loss = crossent.cross_entropy(logits, np.zeros(1000, int), reduction=reduction)
+    np.testing.assert_equal(loss, expected)
+
+
+def test_the_largest_values_do_not_overflow_the_reductions() -> None:
+    """Sums are in float64, whatever the logits are."""
+    largest = float(np.finfo(np.float32).max)
+    logits = np.array([[largest, 0.0]] * 8, np.float32)
+    assert crossent.cross_entropy(logits, np.ones(8, int), reduction="sum") == pytest.approx(8 * largest)
+    assert crossent.cross_entropy(logits, np.ones(8, int)) == pytest.approx(largest)
+
+
+@pytest.mark.parametrize("classes", [1, 5, 100, 5000])
+def test_denormal_logits(instruction_set: str, dtype: cases.Tolerance, classes: int) -> None:
+    """They count as what they are, about 0."""
+    smallest = float(cases.finfo(dtype.dtype).smallest_subnormal)
+    logits = (np.arange(classes) % 3 * smallest).astype(dtype.dtype)
+    loss, grad = crossent.cross_entropy_with_grad(logits, 0)
+    cases.assert_close(loss, np.log(classes), dtype.result, dtype.loss + 0.5)
+    cases.assert_close(grad[1:], np.full(classes - 1, 1 / classes), dtype.dtype, dtype.grad + 0.5)
+
+
+@pytest.mark.parametrize("value", [0.0, -5.0, 1e4, -1e4])
+def test_one_class(instruction_set: str, dtype: cases.Tolerance, value: float) -> None:
+    """It has probability 1: loss and gradient are 0, exactly so for a class index."""
+    logits = np.full((5, 1), value, dtype.dtype)
+    loss, grad = crossent.cross_entropy_with_grad(logits, np.zeros(5, int), reduction="none")
+    assert not loss.any()
+    assert not grad.any()
+    loss, grad = crossent.cross_entropy_with_grad(logits, np.ones((5, 1)), reduction="none")
+    cases.assert_close(loss, np.zeros(5), dtype.result, dtype.soft_loss, "", np.ones(5))
+    cases.assert_close(grad, np.zeros((5, 1)), dtype.dtype, dtype.grad, "", np.ones((5, 1)))
+
+
+@pytest.mark.parametrize("row", [[NAN], [INF], [-INF]])
+def test_one_class_without_a_distribution(row: list[float]) -> None:
+    loss, grad = crossent.cross_entropy_with_grad(np.array([row]), np.array([0]))
+    assert np.isnan(loss)
+    assert np.isnan(grad).all()
+
+
+@pytest.mark.parametrize("masked", [1, 7, 16, 99])
+def test_masks(instruction_set: str, dtype: cases.Tolerance, masked: int) -> None:
+    """Classes at −inf are as good as absent, wherever they stand."""
+    random = np.random.default_rng(masked)
+    x = random.normal(size=(30, 100)).astype(dtype.dtype)
+    target = np.empty(30, int)
+    for row in range(30):
+        order = random.permutation(100)
+        x[row, order[:masked]] = -INF
+        target[row] = order[masked]
+    expected = reference.cross_entropy(x, target, reduction="none")
+    losses, grad = crossent.cross_entropy_with_grad(x, target, reduction="none")
+    assert np.isfinite(losses).all()
+    assert not grad[np.isneginf(x.astype(np.float32))].any()
+    cases.assert_close(losses, expected.loss, dtype.result, dtype.loss)
+    cases.assert_close(grad, expected.grad, dtype.dtype, dtype.grad)
+
+
+@pytest.mark.parametrize("classes", [3, 1000])
+def test_nan_has_one_form(instruction_set: str, dtype: cases.Tolerance, classes: int) -> None:
+    """Whatever the payload and sign of the nan that came in."""
+    logits = np.zeros((4, classes), dtype.dtype)
+    logits[0, 1] = NAN
+    logits[1, 1] = -NAN
+    logits[2] = -INF
+    logits[3, 1] = INF
+    losses, grad = crossent.cross_entropy_with_grad(logits, np.zeros(4, int), reduction="none")
+    assert np.isnan(losses).all()
+    assert np.isnan(grad.astype(float)).all()
+    assert len({cases.bits(loss) for loss in losses}) == 1
+    assert len({cases.bits(element) for element in grad.reshape(-1)}) == 1
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (0, 0), (3, 5, 0), (0, 5, 4)])
+def test_no_rows(instruction_set: str, dtype: cases.Tolerance, shape: tuple[int, ...]) -> None:
+    positions = shape[:1] + shape[2:]
+    for target in (np.zeros(positions, int), np.zeros(shape)):
+        loss, grad = crossent.cross_entropy_with_grad(np.zeros(shape, dtype.dtype), target, reduction="none")
+        assert np.shape(loss) == positions
+        assert grad.shape == shape
+
+
+def test_no_axes() -> None:
+    with pytest.raises(ValueError, match=r"logits"):
+        crossent.cross_entropy(np.float64(1.0), np.array(0))

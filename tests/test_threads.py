@@ -1,0 +1,138 @@
+"""How many threads a call uses: within our limit, OpenMP's and threadpoolctl's, and no more than there is work for."""
+
+import concurrent.futures
+import subprocess
+import sys
+import textwrap
+
+import cases
+import crossent
+import numpy as np
+import pytest
+import threadpoolctl
+
+parallel = pytest.mark.skipif(crossent.show_config()["openmp"] is None, reason="a serial build has one thread")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+
+COUNT = """
+import os, crossent, numpy as np
+
+def count():
+    return len(os.listdir("/proc/self/task"))
+
+def call(rows, classes):
+    crossent.cross_entropy_with_grad(np.zeros((rows, classes), np.float32), np.zeros(rows, np.int64))
+    return count()
+"""
+
+
+def run(program: str, environment: dict[str, str], **variables: str) -> list[str]:
+    """Return the words that a fresh interpreter prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT + textwrap.dedent(program)],
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
+
+
+@pytest.mark.usefixtures("num_threads")
+class TestLimit:
+    def test_lowers_the_number(self) -> None:
+        crossent.set_num_threads(1)
+        assert crossent.get_num_threads() == 1
+        assert crossent.show_config()["threads"] == 1
+
+    def test_is_an_upper_limit(self) -> None:
+        """A higher one than OpenMP's has no effect."""
+        before = crossent.get_num_threads()
+        crossent.set_num_threads(10_000)
+        assert before <= crossent.get_num_threads() < 10_000
+
+    @pytest.mark.parametrize(
+        ("count", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError)]
+    )
+    def test_errors(self, count: int, error: type[Exception]) -> None:
+        before = crossent.get_num_threads()
+        with pytest.raises(error):
+            crossent.set_num_threads(count)
+        assert crossent.get_num_threads() == before
+
+    @parallel
+    def test_threadpoolctl(self) -> None:
+        crossent.set_num_threads(10_000)
+        before = crossent.get_num_threads()
+        with threadpoolctl.threadpool_limits(1, user_api="openmp"):
+            assert crossent.get_num_threads() == 1
+        with threadpoolctl.threadpool_limits(3, user_api="openmp"):
+            assert crossent.get_num_threads() == 3
+        assert crossent.get_num_threads() == before
+
+    @parallel
+    def test_the_least_limit_holds(self) -> None:
+        crossent.set_num_threads(2)
+        with threadpoolctl.threadpool_limits(3, user_api="openmp"):
+            assert crossent.get_num_threads() == 2
+
+
+@parallel
+class TestEnvironment:
+    @pytest.mark.parametrize("count", ["1", "3", "7"])
+    def test_omp_num_threads(self, python_environment: dict[str, str], count: str) -> None:
+        words = run("print(crossent.get_num_threads())", python_environment, OMP_NUM_THREADS=count)
+        assert words == [count]
+
+    def test_set_num_threads_is_for_the_whole_process(self, python_environment: dict[str, str]) -> None:
+        """It holds in other threads too, unlike OpenMP's own setting."""
+        program = """
+            import threading
+            crossent.set_num_threads(2)
+            other = threading.Thread(target=lambda: print(crossent.get_num_threads()))
+            other.start()
+            other.join()
+        """
+        assert run(program, python_environment, OMP_NUM_THREADS="5") == ["2"]
+
+
+@linux
+class TestOperatingSystemThreads:
+    def test_small_inputs_start_none(self, python_environment: dict[str, str]) -> None:
+        """Nor does the import."""
+        program = """
+            print(count(), call(32, 10), call(1, 1000), call(100, 100))
+            crossent.softmax(np.zeros((32, 10)))
+            crossent.binary_cross_entropy_with_logits(np.zeros(100), np.zeros(100))
+            print(count())
+        """
+        assert run(program, python_environment, OMP_NUM_THREADS="4") == ["1"] * 5
+
+    @parallel
+    @pytest.mark.parametrize(("rows", "classes"), [(100_000, 100), (400, 25_000), (1_000_000, 10)])
+    def test_large_ones_use_as_many_as_allowed(
+        self, python_environment: dict[str, str], rows: int, classes: int
+    ) -> None:
+        words = run(f"print(call({rows}, {classes}))", python_environment, OMP_NUM_THREADS="4")
+        assert words == ["4"]
+        program = f"crossent.set_num_threads(3); print(call({rows}, {classes}))"
+        assert run(program, python_environment, OMP_NUM_THREADS="4") == ["3"]
+
+    def test_a_serial_call_is_serial(self, python_environment: dict[str, str]) -> None:
+        program = "crossent.set_num_threads(1); print(call(100_000, 100))"
+        assert run(program, python_environment, OMP_NUM_THREADS="4") == ["1"]
+
+
+def test_many_callers_at_once() -> None:
+    """Python threads that call at the same time get what each alone would get."""
+    random = np.random.default_rng(0)
+    batches = [
+        (random.normal(size=shape).astype(np.float32), random.integers(shape[1], size=shape[0]))
+        for shape in [(50, 10), (3000, 100), (2, 50_000), (20_000, 7)] * 4
+    ]
+    expected = [crossent.cross_entropy_with_grad(*batch) for batch in batches]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda batch: crossent.cross_entropy_with_grad(*batch), batches * 4))
+    for (loss, grad), (expected_loss, expected_grad) in zip(results, expected * 4, strict=True):
+        assert loss == expected_loss
+        assert cases.bits(grad) == cases.bits(expected_grad)
