@@ -6,6 +6,9 @@
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
+#if defined(_OPENMP) && defined(__linux__)
+#include <pthread.h>
+#endif
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #endif
@@ -42,6 +45,15 @@ class DefaultFloatingPoint {
   DefaultFloatingPoint& operator=(const DefaultFloatingPoint&) = delete;
 };
 
+// A forked child inherits libgomp's record of a team, but not its threads, and would wait for them forever. So the team
+// is given up before a fork; parent and child each start a new one when they need it.
+void survive_forks() {
+#if defined(_OPENMP) && defined(__linux__)
+  static const int registered = pthread_atfork([] { omp_pause_resource_all(omp_pause_soft); }, nullptr, nullptr);
+  static_cast<void>(registered);
+#endif
+}
+
 #if defined(_OPENMP)
 int runtime_limit() { return omp_in_parallel() ? 1 : omp_get_max_threads(); }
 #else
@@ -71,6 +83,7 @@ int threads_for(ptrdiff_t elements, ptrdiff_t blocks) {
 void for_each_block(ptrdiff_t blocks, int threads, const std::function<void(ptrdiff_t, int)>& task) {
 #if defined(_OPENMP)
   if (threads > 1) {
+    survive_forks();
 #pragma omp parallel num_threads(threads)
     {
       const DefaultFloatingPoint environment;
