@@ -22,7 +22,14 @@ compiler = shutil.which("c++") or shutil.which("g++")
 def test_errors_are_within_what_the_headers_promise(instruction_set: str, tmp_path: Path) -> None:
     """Exp of floats and doubles, exp of a sum, log of a sum."""
     program = tmp_path / "math_error"
-    flags = ["-std=gnu++20", "-O2", "-ffp-contract=off", "-w", f"-DCROSSENT_ISA={instruction_set}", *FLAGS[instruction_set]]
+    flags = [
+        "-std=gnu++20",
+        "-O2",
+        "-ffp-contract=off",
+        "-w",
+        f"-DCROSSENT_ISA={instruction_set}",
+        *FLAGS[instruction_set],
+    ]
     subprocess.run([str(compiler), *flags, str(SOURCE), "-o", str(program)], check=True)
     result = subprocess.run([str(program), str(STEP)], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr

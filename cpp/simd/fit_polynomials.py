@@ -1,8 +1,8 @@
 """Fits the polynomials of exp.h and log.h and prints them, with their error, as C++ constants.
 
-``python cpp/simd/fit_polynomials.py`` (needs mpmath and NumPy). Each fit minimises the largest weighted error by Lawson's
-iteration (least squares whose weights grow where the error is large), in 60 digits, and is then rounded coefficient by
-coefficient to the working precision.
+``python cpp/simd/fit_polynomials.py`` (needs mpmath and NumPy). Each fit minimises the largest weighted error by
+Lawson's iteration (least squares whose weights grow where the error is large), in 60 digits, and is then rounded
+coefficient by coefficient to the working precision.
 """
 
 from collections.abc import Callable
@@ -56,6 +56,7 @@ def fit(
 
 def main() -> None:
     """Print every constant in use."""
+
     def exp_rest(r: mp.mpf) -> mp.mpf:
         return mp.fsum(r**k / mp.factorial(k + 2) for k in range(40))
 
