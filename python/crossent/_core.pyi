@@ -1,6 +1,6 @@
 """The compiled core. Every array is checked here and none is converted: that is ``_arrays.py``'s work.
 
-``Values`` are float16, float32, float64, or bfloat16 seen as ``V2`` (two opaque bytes, which is how NumPy
+``_Values`` are float16, float32, float64, or bfloat16 seen as ``V2`` (two opaque bytes, which is how NumPy
 itself knows bfloat16), native byte order, aligned, with strides that are multiples of the item size.
 The classes are the last axis of every ``(*positions, classes)`` array, whatever the strides are.
 """
@@ -10,35 +10,35 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-Values: TypeAlias = NDArray[Any]
+_Values: TypeAlias = NDArray[Any]
 
 def cross_entropy(
-    logits: Values,  # (*positions, classes)
-    target: NDArray[np.int64] | Values,  # (*positions) C-contiguous, or probabilities (*positions, classes)
+    logits: _Values,  # (*positions, classes)
+    target: NDArray[np.int64] | _Values,  # (*positions) C-contiguous, or probabilities (*positions, classes)
     weight: NDArray[np.float64] | None,  # (classes,), C-contiguous
     ignore_index: int | None,
     label_smoothing: float,
     reduction: Literal["none", "mean", "sum"],
     grad_output: float | NDArray[np.float64],  # a scalar, or (*positions) with any strides
     losses: NDArray[np.float32] | NDArray[np.float64] | None,  # out, (*positions), C-contiguous
-    grad: Values | None,  # out, (*positions, classes), any strides
+    grad: _Values | None,  # out, (*positions, classes), any strides
     /,
 ) -> float: ...
-def softmax(x: Values, out: Values, logarithm: bool, /) -> None: ...
+def softmax(x: _Values, out: _Values, logarithm: bool, /) -> None: ...
 def logsumexp(
-    x: Values,
+    x: _Values,
     out: NDArray[np.float32] | NDArray[np.float64],  # (*positions)
     /,
 ) -> None: ...
 def binary_cross_entropy(
-    x: Values,  # logits, or probabilities
-    target: NDArray[Any],  # broadcast to x's shape; Values, bool or any integer
+    x: _Values,  # logits, or probabilities
+    target: NDArray[Any],  # broadcast to x's shape; _Values, bool or any integer
     weight: NDArray[Any] | None,  # likewise
     pos_weight: NDArray[Any] | None,  # likewise
     from_logits: bool,
     grad_output: float | NDArray[np.float64],  # a scalar, or x's shape
     losses: NDArray[np.float32] | NDArray[np.float64] | None,  # out, x's shape
-    grad: Values | None,  # out, x's shape
+    grad: _Values | None,  # out, x's shape
     /,
 ) -> float: ...  # the sum of the losses
 def set_num_threads(count: int, /) -> None: ...
