@@ -45,16 +45,16 @@ class DefaultFloatingPoint {
   DefaultFloatingPoint& operator=(const DefaultFloatingPoint&) = delete;
 };
 
+#if defined(_OPENMP)
 // A forked child inherits libgomp's record of a team, but not its threads, and would wait for them forever. So the team
 // is given up before a fork; parent and child each start a new one when they need it.
 void survive_forks() {
-#if defined(_OPENMP) && defined(__linux__)
+#if defined(__linux__)
   static const int registered = pthread_atfork([] { omp_pause_resource_all(omp_pause_soft); }, nullptr, nullptr);
   static_cast<void>(registered);
 #endif
 }
 
-#if defined(_OPENMP)
 int runtime_limit() { return omp_in_parallel() ? 1 : omp_get_max_threads(); }
 #else
 int runtime_limit() { return 1; }
