@@ -14,7 +14,8 @@
 namespace crossent {
 namespace {
 
-constexpr ptrdiff_t block_elements = 1024;
+constexpr ptrdiff_t block_elements = 1 << 14;  // the work of one thread at a time
+constexpr ptrdiff_t part_elements = 1 << 10;   // what of it is brought side by side at once
 
 struct Brain {
   uint16_t bits;
@@ -126,18 +127,21 @@ double binary_cross_entropy(const BinaryCall& original) {
   const auto kernel = active_kernels().binary;
   for_each_block(blocks, threads_for(elements, blocks), [&](ptrdiff_t block, int) {
     using enum BinaryOperand;
-    alignas(64) double values[binary_operands][block_elements] = {};
-    const ptrdiff_t begin = block * block_elements, end = std::min(elements, begin + block_elements);
-    const auto in_memory = [&](BinaryOperand which) { return BlockOperand(call, which, begin, end); };
+    alignas(64) double values[binary_operands][part_elements] = {};
     const auto here = [&](BinaryOperand which) { return values[static_cast<int>(which)]; };
-    for (const BinaryOperand input : {x, target, weight, pos_weight}) in_memory(input).read(here(input), 1);
-    in_memory(grad_outputs).read(here(grad_outputs), call.grad_output);
-    kernel({call.from_logits, end - begin, here(x), here(target), here(weight), here(pos_weight), here(grad_outputs),
-            here(losses), in_memory(gradient).is_present() ? here(gradient) : nullptr});
     LongSum& sum = sums[static_cast<size_t>(block)];
-    for (ptrdiff_t i = 0; i < end - begin; ++i) sum.add(here(losses)[i]);
-    in_memory(losses).write(here(losses));
-    in_memory(gradient).write(here(gradient));
+    const ptrdiff_t block_end = std::min(elements, (block + 1) * block_elements);
+    for (ptrdiff_t begin = block * block_elements; begin < block_end; begin += part_elements) {
+      const ptrdiff_t end = std::min(block_end, begin + part_elements);
+      const auto in_memory = [&](BinaryOperand which) { return BlockOperand(call, which, begin, end); };
+      for (const BinaryOperand input : {x, target, weight, pos_weight}) in_memory(input).read(here(input), 1);
+      in_memory(grad_outputs).read(here(grad_outputs), call.grad_output);
+      kernel({call.from_logits, end - begin, here(x), here(target), here(weight), here(pos_weight), here(grad_outputs),
+              here(losses), in_memory(gradient).is_present() ? here(gradient) : nullptr});
+      for (ptrdiff_t i = 0; i < end - begin; ++i) sum.add(here(losses)[i]);
+      in_memory(losses).write(here(losses));
+      in_memory(gradient).write(here(gradient));
+    }
   });
   LongSum total;
   for (const LongSum& sum : sums) total.add(sum.sum, sum.error);

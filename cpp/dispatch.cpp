@@ -1,5 +1,5 @@
-// The one list of instruction sets, best first. A new one needs a line here, one in CMakeLists.txt and a section in
-// simd/native.h.
+// The one list of instruction sets, best first. A new one needs its name declared, a test for it and an entry here, a
+// line in CMakeLists.txt, a section in simd/native.h and, for registers of a new width, one in simd/tile.h.
 #include "dispatch.h"
 
 #include <atomic>
@@ -26,7 +26,11 @@ namespace {
 bool always() { return true; }
 
 #if defined(__x86_64__)
-// The features of x86-64-v3 and -v4 that the compiler may use, with the operating system's support for their registers.
+// All features that the compiler may use at a level, with the operating system's support for their registers.
+#if !defined(__clang__) && __GNUC__ >= 12
+bool has_v3() { return __builtin_cpu_supports("x86-64-v3"); }
+bool has_v4() { return __builtin_cpu_supports("x86-64-v4"); }
+#else
 bool has_v3() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
          __builtin_cpu_supports("bmi2");
@@ -35,6 +39,7 @@ bool has_v4() {
   return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+#endif
 #endif
 
 constexpr Kernels best_first[] = {

@@ -16,15 +16,19 @@ enum class Operation : uint8_t { cross_entropy, softmax, log_softmax, logsumexp 
 // The weighted target of class c at a position is t_c = factor_c · q_c + base_c + [c = y] · target_share · weight_y,
 // with q the position's class probabilities and y its class index, whichever there is. Then, with W = sum of t_c,
 //     loss = sum of t_c · (lse - x_c)         gradient_c = scale · (softmax_c · W - t_c).
+//
+// base, factor and target_share are in units of `unit`, a power of two that keeps weights of any size within float's
+// range.
 struct Problem {
   Operation operation;
   ptrdiff_t classes;
   bool has_ignore_index;
   int64_t ignore_index;
-  double target_share;    // 1 - label_smoothing
-  const double* weight;   // by class; null means 1
-  const void* base;       // by class, float or double as the logits are computed; null means 0
-  const void* factor;     // likewise; null unless targets are probabilities
+  double target_share;   // (1 - label_smoothing) / unit
+  const double* weight;  // by class; null means 1
+  const void* base;      // by class, float or double as the logits are computed; null means 0
+  const void* factor;    // likewise; null unless targets are probabilities
+  double unit;
   double base_sum;        // over the classes
   bool base_is_zero;      // every base_c is 0
   bool gradient_is_zero;  // the mean's denominator is 0
@@ -58,6 +62,9 @@ struct SegmentResult {
   double loss_sum, loss_sum_error;  // the sum is loss_sum + loss_sum_error, to about twice the precision of double
   bool target_changed;              // a target out of range, which the driver had seen in range before
 };
+
+// A label is read once, checked, and then used: the array itself may be changed meanwhile by another thread.
+static inline int64_t read_once(const int64_t* label) { return *const_cast<const volatile int64_t*>(label); }
 
 constexpr ptrdiff_t chunk_classes = 16384;  // classes whose sum is formed at once; fixed, since it decides on bits
 constexpr ptrdiff_t batch_positions = 64;   // positions handled together at most

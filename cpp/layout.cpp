@@ -5,6 +5,11 @@
 #include <limits>
 
 namespace crossent {
+namespace {
+
+constexpr ptrdiff_t short_line = 4;
+
+}  // namespace
 
 ptrdiff_t Layout::positions() const {
   ptrdiff_t count = 1;
@@ -33,6 +38,13 @@ void Layout::simplify() {
     }
   }
   if (axes > 0) axes = last + 1;
+
+  // A line of a few positions is hardly worth a kernel's start: the longest axis takes its place.
+  if (axes > 1 && axis[axes - 1].extent <= short_line) {
+    Axis* longest =
+        std::max_element(axis, axis + axes, [](const Axis& a, const Axis& b) { return a.extent < b.extent; });
+    std::rotate(longest, longest + 1, axis + axes);
+  }
 }
 
 Layout::Line Layout::line(ptrdiff_t position, ptrdiff_t end) const {

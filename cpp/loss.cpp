@@ -3,6 +3,7 @@
 #include "loss.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <memory>
 #include <new>
@@ -31,7 +32,7 @@ TargetScan scan_targets(const CrossEntropyCall& call, ptrdiff_t positions) {
     ptrdiff_t valid = 0;
     const ptrdiff_t first = block * block_positions, end = std::min(positions, first + block_positions);
     for (ptrdiff_t p = first; p < end; ++p) {
-      const int64_t label = call.target[p];
+      const int64_t label = read_once(call.target + p);
       if (call.has_ignore_index && label == call.ignore_index) continue;
       if (static_cast<uint64_t>(label) >= static_cast<uint64_t>(call.classes)) {
         scan.bad_position = p;
@@ -53,6 +54,15 @@ TargetScan scan_targets(const CrossEntropyCall& call, ptrdiff_t positions) {
   return all;
 }
 
+// A power of two near the largest weight where float's range might not do for the weights, 1 otherwise.
+double unit_of_weights(const CrossEntropyCall& call) {
+  if (!call.weight) return 1;
+  double largest = 0;
+  for (ptrdiff_t c = 0; c < call.classes; ++c) largest = std::max(largest, std::fabs(call.weight[c]));
+  const bool is_ordinary = !std::isfinite(largest) || largest == 0 || (largest > 0x1p-60 && largest < 0x1p60);
+  return is_ordinary ? 1 : std::ldexp(1.0, std::ilogb(largest));
+}
+
 // base_c and factor_c of kernels.h, in the type the logits are computed in.
 template <class T>
 struct ClassTerms {
@@ -66,7 +76,7 @@ struct ClassTerms {
     if (has_probabilities) factor.resize(classes);
     LongSum sum;
     for (size_t c = 0; c < classes; ++c) {
-      const double weight = call.weight ? call.weight[c] : 1.0;
+      const double weight = call.weight ? call.weight[c] / problem.unit : 1.0;
       base[c] = static_cast<T>(call.label_smoothing / static_cast<double>(call.classes) * weight);
       if (has_probabilities) factor[c] = static_cast<T>((1 - call.label_smoothing) * weight);
       sum.add(static_cast<double>(base[c]));
@@ -130,9 +140,7 @@ SegmentResult run(const Layout& layout, const Segment& start) {
   const bool by_columns = start.logits.position_stride == 1 && start.logits.class_stride != 1;
   const ptrdiff_t block_positions = positions_per_block(problem.classes, by_columns);
   const ptrdiff_t blocks = (positions + block_positions - 1) / block_positions;
-  const bool is_huge = positions > std::numeric_limits<ptrdiff_t>::max() / problem.classes;
-  const int threads =
-      threads_for(is_huge ? std::numeric_limits<ptrdiff_t>::max() : positions * problem.classes, blocks);
+  const int threads = threads_for(positions * problem.classes, blocks);
 
   const Kernels& kernels = active_kernels();
   const auto kernel = start.logits.element == Element::f64 ? kernels.segment_double : kernels.segment_float;
@@ -205,7 +213,8 @@ CrossEntropyOutcome cross_entropy(const CrossEntropyCall& call) {
   problem.classes = call.classes;
   problem.has_ignore_index = call.has_ignore_index;
   problem.ignore_index = call.ignore_index;
-  problem.target_share = 1 - call.label_smoothing;
+  problem.unit = unit_of_weights(call);
+  problem.target_share = (1 - call.label_smoothing) / problem.unit;
   problem.weight = call.weight;
   problem.base_is_zero = true;
   problem.gradient_is_zero = is_mean && denominator == 0;
@@ -245,7 +254,7 @@ void softmax(const SoftmaxCall& call) {
   Problem problem = {};
   problem.operation = call.operation;
   problem.classes = call.classes;
-  problem.target_share = 1;
+  problem.unit = problem.target_share = 1;
   problem.base_is_zero = true;
   problem.losses_are_f64 = call.losses_are_f64;
   const double scale = 1;

@@ -97,7 +97,7 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
           store(out.target_gradient + p, factor * (has_base ? select(is_likely, by_others, by_own) : by_others));
         }
       }
-      const Vec<double> loss = fma(mass, log_sum, linear);
+      const Vec<double> loss = fma(mass, log_sum, linear) * splat(problem.unit);
       store(out.loss + p, select(equal(live, zero), zero, select(equal(loss, loss), loss, invalid)));
       if (problem.gradient_is_zero) live = zero;
     }

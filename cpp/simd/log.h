@@ -23,19 +23,18 @@ CROSSENT_INLINE ExactSum two_sum(const Vec<double>& a, const Vec<double>& b) {
 // log(a + b) for a normal a + b > 0, nan unless it is finite. Type double, maximum error log_of_sum_ulp.
 [[maybe_unused]] constexpr double log_of_sum_ulp = 1.0;
 CROSSENT_INLINE_LARGE Vec<double> log_of_sum(const Vec<double>& a, const Vec<double>& b) {
-  constexpr int64_t one_bits = 0x3ff0000000000000, half_sqrt2_bits = 0x3fe6a09e667f3bcd;
+  constexpr uint64_t one_bits = 0x3ff0000000000000, half_sqrt2_bits = 0x3fe6a09e667f3bcd;
   const ExactSum u = two_sum(a, b);
   // k + 1023 sits in the exponent bits once the range [1/sqrt 2, sqrt 2] has been moved to start at a power of two.
-  const Vec<double> k =
-      map_bits(u.sum,
-               [](NativeI64 bits) {
-                 const auto moved = (NativeOf<uint64_t>)(bits + (one_bits - half_sqrt2_bits));
-                 return (NativeI64)((moved >> 52) | 0x4330000000000000ull);  // the double 2^52 + k + 1023
-               }) -
-      splat(0x1p52 + 1023);
-  const Vec<double> mantissa = map_bits(u.sum, [](NativeI64 bits) {
-    const NativeI64 moved = bits + (one_bits - half_sqrt2_bits);
-    return bits - ((moved & 0x7ff0000000000000) - one_bits);
+  using Bits = NativeOf<uint64_t>;
+  const auto moved = [](NativeI64 bits) { return (Bits)bits + (one_bits - half_sqrt2_bits); };
+  const Vec<double> k = map_bits(u.sum,
+                                 [&](NativeI64 bits) {
+                                   return (NativeI64)((moved(bits) >> 52) | 0x4330000000000000u);  // 2^52 + k + 1023
+                                 }) -
+                        splat(0x1p52 + 1023);
+  const Vec<double> mantissa = map_bits(u.sum, [&](NativeI64 bits) {
+    return (NativeI64)((Bits)bits - ((moved(bits) & 0x7ff0000000000000u) - one_bits));
   });
   constexpr double r[] = {0x1.5555555555592p-1, 0x1.999999997fdabp-2, 0x1.24924941f1dc8p-2, 0x1.c71c5208c1484p-3,
                           0x1.74663f09bc1a1p-3, 0x1.39a1b73a65924p-3, 0x1.2f0587f478488p-3};

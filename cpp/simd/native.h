@@ -1,6 +1,5 @@
 // COMPILED ONCE PER INSTRUCTION SET. The registers of this instruction set and the few operations that plain vector
-// arithmetic (+ - * / and comparisons of GNU vectors) can't say. The only file that includes an intrinsics header;
-// a new instruction set needs one more section here and one more line in CMakeLists.txt and dispatch.cpp.
+// arithmetic (+ - * / and comparisons of GNU vectors) can't say. The only file that includes an intrinsics header.
 #pragma once
 
 #include <cstddef>
@@ -10,6 +9,10 @@
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
+#endif
+
+#if defined(__FAST_MATH__)
+#error "-ffast-math breaks infinities, nan and exact sums"
 #endif
 
 #define CROSSENT_INLINE inline __attribute__((always_inline))
@@ -217,13 +220,14 @@ CROSSENT_INLINE NativeF32 load_half(const uint16_t* p) {
   return (NativeF32)((NativeI32)value | infinite_or_nan | ((bits & 0x8000) << 16));
 }
 CROSSENT_INLINE void store_half(uint16_t* p, NativeF32 a) {
-  const NativeI32 bits = (NativeI32)a, magnitude = bits & 0x7fffffff;
-  const NativeI32 normal = (magnitude + 0xfff + ((magnitude >> 13) & 1) - (112 << 23)) >> 13;
-  const NativeI32 denormal = (NativeI32)((NativeF32)magnitude + 0.5f) - 0x3f000000;  // the addition rounds at 2^-24
-  const NativeI32 is_small = (NativeI32)(magnitude < 0x38800000);
-  const NativeI32 is_large = (NativeI32)(magnitude >= 0x47800000);
-  const NativeI32 large = ((NativeI32)(magnitude > 0x7f800000) & 0x200) | 0x7c00;
-  const NativeI32 rounded = (is_small & denormal) | (is_large & large) | (~is_small & ~is_large & normal);
+  using Bits = NativeOf<uint32_t>;
+  const Bits bits = (Bits)a, magnitude = bits & 0x7fffffffu;
+  const Bits normal = (magnitude + 0xfffu + ((magnitude >> 13) & 1u) - (112u << 23)) >> 13;
+  const Bits denormal = (Bits)((NativeF32)magnitude + 0.5f) - 0x3f000000u;  // the addition rounds at 2^-24
+  const Bits is_small = (Bits)(magnitude < 0x38800000u);
+  const Bits is_large = (Bits)(magnitude >= 0x47800000u);
+  const Bits large = ((Bits)(magnitude > 0x7f800000u) & 0x200u) | 0x7c00u;
+  const Bits rounded = (is_small & denormal) | (is_large & large) | (~is_small & ~is_large & normal);
   for (int i = 0; i < register_bytes / 4; ++i) p[i] = (uint16_t)(rounded[i] | ((bits[i] >> 16) & 0x8000));
 }
 #endif

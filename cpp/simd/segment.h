@@ -73,9 +73,9 @@ class SegmentKernel {
     return static_cast<S*>(plane.data) + position * plane.position_stride + c * plane.class_stride;
   }
 
-  // The label that was checked here is the one that is used: the array itself may change meanwhile.
   void read_targets() {
-    for (ptrdiff_t p = 0; p < positions_; ++p) scale_[p] = segment_.scale[(first_ + p) * segment_.scale_stride];
+    for (ptrdiff_t p = 0; p < positions_; ++p)
+      scale_[p] = segment_.scale[(first_ + p) * segment_.scale_stride] * problem_.unit;
     for (ptrdiff_t p = 0; p < positions_; ++p) {
       targets_.index[p] = -1;
       targets_.is_live[p] = 1;
@@ -83,8 +83,7 @@ class SegmentKernel {
     }
     if (!segment_.target) return;
     for (ptrdiff_t p = 0; p < positions_; ++p) {
-      const int64_t label =
-          *const_cast<const volatile int64_t*>(segment_.target + (first_ + p) * segment_.target_stride);
+      const int64_t label = read_once(segment_.target + (first_ + p) * segment_.target_stride);
       const bool is_ignored = problem_.has_ignore_index && label == problem_.ignore_index;
       const bool is_class = (uint64_t)label < (uint64_t)problem_.classes;
       if (is_ignored || !is_class) {

@@ -61,7 +61,7 @@ struct Accumulator<float> {
   CROSSENT_INLINE double total() const { return sum_of_lanes(low + high); }
 };
 
-// a + b for sums with their errors, for doubles and for lanes of them.
+// A sum with its error, lane by lane what Accumulator<double> has.
 struct ErrorSum {
   double sum, error;
   friend CROSSENT_INLINE ErrorSum operator+(const ErrorSum& a, const ErrorSum& b) {

@@ -7,11 +7,15 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-#if defined(__clang__) || __GNUC__ >= 12
+// The lanes of a followed by those of b, picked by number.
+#if defined(__clang__)
 #define CROSSENT_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define CROSSENT_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Numbers{__VA_ARGS__})
 #endif
 
 CROSSENT_INLINE void interleave(NativeF32& a, NativeF32& b) {
+  [[maybe_unused]] typedef NativeI32 Numbers;
   const NativeF32 x = a, y = b;
 #if defined(__AVX512F__)
   a = CROSSENT_SHUFFLE(x, y, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
@@ -26,6 +30,7 @@ CROSSENT_INLINE void interleave(NativeF32& a, NativeF32& b) {
 }
 
 CROSSENT_INLINE void interleave(NativeF64& a, NativeF64& b) {
+  [[maybe_unused]] typedef NativeI64 Numbers;
   const NativeF64 x = a, y = b;
 #if defined(__AVX512F__)
   a = CROSSENT_SHUFFLE(x, y, 0, 8, 1, 9, 2, 10, 3, 11);

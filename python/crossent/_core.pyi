@@ -20,7 +20,7 @@ def cross_entropy(
     label_smoothing: float,
     reduction: Literal["none", "mean", "sum"],
     grad_output: float | NDArray[np.float64],  # a scalar, or (*positions) with any strides
-    losses: NDArray[np.float32] | NDArray[np.float64] | None,  # out, (*positions), C-contiguous
+    losses: NDArray[np.float32] | NDArray[np.float64] | None,  # out, (*positions)
     grad: _Values | None,  # out, (*positions, classes), any strides
     /,
 ) -> float: ...
