@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 from cells import Cell
-from library import LOSS, OUT, Library
+from library import GRADIENT, LOSS, OUT, Library
 from limits import CYCLES_A_CALL, Limits
 from peers import PEERS, Crossent
 from problems import Array, Disagreement, Problem, make_problem
-from report import BESIDE, MACHINE, Report, Result, Timing
+from report import BESIDE, MACHINE, Derived, Report, Result, Timing
 from timing import Call, Contender, measure
 
 
@@ -37,8 +37,12 @@ def work(cells: list[Cell], peer_names: list[str] | None, threads: int, rounds: 
     report = Report(machine, {library.name: library.version for library in (ours, *peers)})
     for cell in cells:
         start = time.perf_counter()
-        report.results.append(_run_cell(cell, ours, peers, limits, report.surprises, rounds, seconds))
-        print(f"{cell.name}, threads {threads}: {time.perf_counter() - start:.1f} s", file=sys.stderr)
+        result = _run_cell(cell, ours, peers, limits, report.surprises, rounds, seconds)
+        report.results.append(result)
+        ratios = [Derived(result, "minimum").ratio_to_best_peer(operation) for operation in (LOSS, GRADIENT)]
+        figures = ", ".join("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios)
+        took = time.perf_counter() - start
+        print(f"{cell.name}, threads {threads}: {took:.1f} s; best peer / ours: {figures}", file=sys.stderr)
     return report
 
 
@@ -68,6 +72,10 @@ def _run_cell(
                 result.wrong.append([name, operation])
                 if not any(fnmatchcase(cell.name, pattern) for pattern in library.known_failings):
                     surprises.append(f"{name}, {operation}: {error}")
+            except Exception as error:  # a peer that breaks down is no reason to lose the other figures
+                if library is ours:
+                    raise
+                print(f"{cell.name}: {name}, {operation}, is left out: {str(error)[:200]}", file=sys.stderr)
             else:
                 contenders.append(Contender(name, operation, call, may_rest=library is not ours))
 

@@ -114,10 +114,10 @@ ptrdiff_t scratch_for(const Segment& segment, ptrdiff_t classes) {
   return needs_none ? 0 : scratch_bytes(classes);
 }
 
-// Some 2^16 elements, in whole batches; few positions only where a single one is a lot of work.
+// Some 2^15 elements, in whole batches; few positions only where a single one is a lot of work.
 ptrdiff_t positions_per_block(ptrdiff_t classes, bool by_columns) {
   const ptrdiff_t whole = by_columns ? lanes_at_most : 1;
-  const ptrdiff_t wanted = (ptrdiff_t{1} << 16) / classes;
+  const ptrdiff_t wanted = (ptrdiff_t{1} << 15) / classes;
   if (classes <= 4096)
     return std::max(batch_positions, (wanted + batch_positions - 1) / batch_positions * batch_positions);
   return std::max(wanted, whole);
