@@ -34,6 +34,7 @@ class SegmentKernel {
     const ptrdiff_t step = positions_per_batch();
     for (first_ = 0; first_ < segment_.positions; first_ += step) {
       positions_ = segment_.positions - first_ < step ? segment_.positions - first_ : step;
+      if (path_ == Path::tile) prefetch_rows(first_ + positions_, positions_);
       read_targets();
       reduce();
       finish<T>(problem_, statistics_, targets_, scale_, positions_, segment_.output.data != nullptr, coefficients_);
@@ -66,6 +67,18 @@ class SegmentKernel {
     if (path_ == Path::columns) return row_bytes * batch_positions <= (1 << 19) ? batch_positions : lanes<T>;
     const ptrdiff_t rows = (1 << 15) / row_bytes;
     return rows < 1 ? 1 : rows > batch_positions ? batch_positions : rows;
+  }
+
+  // Rows too short for the hardware to foresee the next ones are asked for in advance.
+  void prefetch_rows(ptrdiff_t first, ptrdiff_t count) const {
+    const Plane& x = segment_.logits;
+    const ptrdiff_t row_bytes = problem_.classes * ptrdiff_t(sizeof(Storage)), line_bytes = 64;
+    if (x.class_stride != 1 || row_bytes > short_row_bytes) return;
+    const ptrdiff_t end = first + count < segment_.positions ? first + count : segment_.positions;
+    for (ptrdiff_t p = first; p < end; ++p) {
+      const char* row = reinterpret_cast<const char*>(at<const Storage>(x, p, 0));
+      for (ptrdiff_t byte = 0; byte < row_bytes; byte += line_bytes) __builtin_prefetch(row + byte, 0, 2);
+    }
   }
 
   template <class S>
@@ -141,6 +154,7 @@ class SegmentKernel {
     with_terms(row_of_probabilities(p, c, classes), 1, [&](const auto& terms) {
       const auto from = terms_from(terms, c);
       if (path_ == Path::rows) {
+        prefetch_rows(first_ + p + positions_, 1);
         reduce_row<E>(at<const Storage>(segment_.logits, first_ + p, c), classes, from, out, p);
       } else {
         gather_logits(p, c, classes);
@@ -312,6 +326,7 @@ class SegmentKernel {
     return {terms.base + c, terms.factor + c, terms.probability, 1};
   }
 
+  static constexpr ptrdiff_t short_row_bytes = 1024;
   static constexpr Element plain_element = sizeof(T) == 4 ? Element::f32 : Element::f64;
 
   const Segment& segment_;
