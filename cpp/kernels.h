@@ -29,9 +29,10 @@ struct Problem {
   const void* base;      // by class, float or double as the logits are computed; null means 0
   const void* factor;    // likewise; null unless targets are probabilities
   double unit;
-  double base_sum;        // over the classes
-  bool base_is_zero;      // every base_c is 0
-  bool gradient_is_zero;  // the mean's denominator is 0
+  double base_sum;          // over the classes
+  const double* base_sums;  // over each chunk of them
+  bool base_is_zero;        // every base_c is 0
+  bool gradient_is_zero;    // the mean's denominator is 0
   bool losses_are_f64;
 };
 

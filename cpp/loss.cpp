@@ -67,6 +67,7 @@ double unit_of_weights(const CrossEntropyCall& call) {
 template <class T>
 struct ClassTerms {
   std::vector<T> base, factor;
+  std::vector<double> base_sums;
 
   ClassTerms(const CrossEntropyCall& call, Problem& problem) {
     const bool has_probabilities = call.probabilities.data != nullptr;
@@ -74,17 +75,23 @@ struct ClassTerms {
     const auto classes = static_cast<size_t>(call.classes);
     base.resize(classes);
     if (has_probabilities) factor.resize(classes);
-    LongSum sum;
+    LongSum sum, chunk_sum;
     for (size_t c = 0; c < classes; ++c) {
       const double weight = call.weight ? call.weight[c] / problem.unit : 1.0;
       base[c] = static_cast<T>(call.label_smoothing / static_cast<double>(call.classes) * weight);
       if (has_probabilities) factor[c] = static_cast<T>((1 - call.label_smoothing) * weight);
       sum.add(static_cast<double>(base[c]));
+      chunk_sum.add(static_cast<double>(base[c]));
+      if ((c + 1) % chunk_classes == 0 || c + 1 == classes) {
+        base_sums.push_back(chunk_sum.total());
+        chunk_sum = LongSum();
+      }
       problem.base_is_zero &= base[c] == 0;
     }
     problem.base = base.data();
     problem.factor = has_probabilities ? factor.data() : nullptr;
     problem.base_sum = sum.total();
+    problem.base_sums = base_sums.data();
   }
 };
 

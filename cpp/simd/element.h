@@ -13,6 +13,11 @@ struct F32 {
   using Real = float;
   static CROSSENT_INLINE Vec<float> load(const float* p) { return CROSSENT_ISA::load(p); }
   static CROSSENT_INLINE void store(float* p, const Vec<float>& a) { CROSSENT_ISA::store(p, a); }
+#if defined(__AVX512F__)
+  static CROSSENT_INLINE NativeF32 load_masked(const float* p, uint32_t mask, float fill) {
+    return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), (__mmask16)mask, p);
+  }
+#endif
 };
 
 struct F64 {
@@ -20,32 +25,46 @@ struct F64 {
   using Real = double;
   static CROSSENT_INLINE Vec<double> load(const double* p) { return CROSSENT_ISA::load(p); }
   static CROSSENT_INLINE void store(double* p, const Vec<double>& a) { CROSSENT_ISA::store(p, a); }
+#if defined(__AVX512F__)
+  static CROSSENT_INLINE NativeF64 load_masked(const double* p, uint32_t mask, double fill) {
+    return _mm512_mask_loadu_pd(_mm512_set1_pd(fill), (__mmask8)mask, p);
+  }
+#endif
 };
 
 struct F16 {
   using Storage = uint16_t;
   using Real = float;
   static CROSSENT_INLINE Vec<float> load(const uint16_t* p) {
-    Vec<float> r;
-    CROSSENT_FOR_PARTS r.part[i] = load_half(p + i * Vec<float>::lanes_per_part);
-    return r;
+    return each_part<Vec<float>>(CROSSENT_EACH(i) { return load_half(p + i * Vec<float>::lanes_per_part); });
   }
   static CROSSENT_INLINE void store(uint16_t* p, const Vec<float>& a) {
-    CROSSENT_FOR_PARTS store_half(p + i * Vec<float>::lanes_per_part, a.part[i]);
+    repeat<parts>(CROSSENT_EACH(i) { store_half(p + i * Vec<float>::lanes_per_part, a.part[i]); });
   }
+#if defined(__AVX512F__)
+  static CROSSENT_INLINE NativeF32 load_masked(const uint16_t* p, uint32_t mask, float fill) {
+    const __m256i bits = _mm256_maskz_loadu_epi16((__mmask16)mask, p);
+    return _mm512_mask_blend_ps((__mmask16)mask, _mm512_set1_ps(fill), _mm512_cvtph_ps(bits));
+  }
+#endif
 };
 
 struct BF16 {
   using Storage = uint16_t;
   using Real = float;
   static CROSSENT_INLINE Vec<float> load(const uint16_t* p) {
-    Vec<float> r;
-    CROSSENT_FOR_PARTS r.part[i] = load_brain(p + i * Vec<float>::lanes_per_part);
-    return r;
+    return each_part<Vec<float>>(CROSSENT_EACH(i) { return load_brain(p + i * Vec<float>::lanes_per_part); });
   }
   static CROSSENT_INLINE void store(uint16_t* p, const Vec<float>& a) {
-    CROSSENT_FOR_PARTS store_brain(p + i * Vec<float>::lanes_per_part, a.part[i]);
+    repeat<parts>(CROSSENT_EACH(i) { store_brain(p + i * Vec<float>::lanes_per_part, a.part[i]); });
   }
+#if defined(__AVX512F__)
+  static CROSSENT_INLINE NativeF32 load_masked(const uint16_t* p, uint32_t mask, float fill) {
+    const __m256i bits = _mm256_maskz_loadu_epi16((__mmask16)mask, p);
+    return _mm512_mask_blend_ps((__mmask16)mask, _mm512_set1_ps(fill),
+                                _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16)));
+  }
+#endif
 };
 
 // The element that is stored as it is computed.
@@ -75,18 +94,63 @@ __attribute__((noinline)) Vec<typename E::Real> load_few(const typename E::Stora
   return load(lane);
 }
 
+// Which lanes of a vector there are: the first `count`, all where it is large, none where it is negative.
+#if defined(__AVX512F__)
+struct FirstLanes {
+  uint32_t bits;
+};
+template <class T>
+CROSSENT_INLINE FirstLanes first_lanes(ptrdiff_t count) {
+  const ptrdiff_t positive = count > 0 ? count : 0;
+  return {_bzhi_u32((1u << lanes<T>)-1, (uint32_t)(positive < 255 ? positive : 255))};
+}
+#else
+struct FirstLanes {
+  ptrdiff_t count;
+};
+template <class T>
+CROSSENT_INLINE FirstLanes first_lanes(ptrdiff_t count) {
+  return {count};
+}
+#endif
+
+// The vectors of a group of which the first `count` lanes are there: present[v].
+template <class T, int vectors>
+struct FirstVectors {
+#if defined(__AVX512F__)
+  static constexpr int vectors_per_word = 64 / lanes<T>;
+  uint64_t word[(vectors + vectors_per_word - 1) / vectors_per_word];
+  CROSSENT_INLINE explicit FirstVectors(ptrdiff_t count) {
+    repeat<vectors / vectors_per_word>(CROSSENT_EACH(i) {
+      const ptrdiff_t left = count - i * 64;
+      word[i] = left >= 64 ? ~uint64_t{0} : _bzhi_u64(~uint64_t{0}, (uint64_t)(left > 0 ? left : 0));
+    });
+  }
+  CROSSENT_INLINE FirstLanes operator[](int v) const {
+    return {(uint32_t)(word[v / vectors_per_word] >> (v % vectors_per_word * lanes<T>)) & ((1u << lanes<T>)-1)};
+  }
+#else
+  ptrdiff_t count;
+  CROSSENT_INLINE explicit FirstVectors(ptrdiff_t n) : count(n) {}
+  CROSSENT_INLINE FirstLanes operator[](int v) const { return {count - v * lanes<T>}; }
+#endif
+};
+
+// The lanes that are there from memory, the others `fill`. Never reads beyond them.
+template <class E>
+CROSSENT_INLINE Vec<typename E::Real> load_partial(const typename E::Storage* p, FirstLanes present,
+                                                   typename E::Real fill) {
+#if defined(__AVX512F__)
+  return {E::load_masked(p, present.bits, fill)};
+#else
+  if (present.count >= element_lanes<E>) return E::load(p);
+  return load_few<E>(p, present.count, fill);
+#endif
+}
 template <class E>
 CROSSENT_INLINE Vec<typename E::Real> load_partial(const typename E::Storage* p, ptrdiff_t count,
                                                    typename E::Real fill) {
-  if (count >= element_lanes<E>) return E::load(p);
-#if defined(__AVX512F__)
-  if constexpr (sizeof(typename E::Storage) == 4) {
-    return {_mm512_mask_loadu_ps(_mm512_set1_ps(fill), (__mmask16)((1u << count) - 1), p)};
-  } else if constexpr (sizeof(typename E::Storage) == 8) {
-    return {_mm512_mask_loadu_pd(_mm512_set1_pd(fill), (__mmask8)((1u << count) - 1), p)};
-  }
-#endif
-  return load_few<E>(p, count, fill);
+  return load_partial<E>(p, first_lanes<typename E::Real>(count), fill);
 }
 
 template <class E>
@@ -104,6 +168,10 @@ CROSSENT_INLINE void store_partial(typename E::Storage* p, const Vec<typename E:
     return _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), a.part[0]);
   } else if constexpr (sizeof(typename E::Storage) == 8) {
     return _mm512_mask_storeu_pd(p, (__mmask8)((1u << count) - 1), a.part[0]);
+  } else {
+    alignas(32) uint16_t memory[16];
+    E::store(memory, a);
+    return _mm256_mask_storeu_epi16(p, (__mmask16)((1u << count) - 1), _mm256_load_si256((const __m256i*)memory));
   }
 #endif
   store_few<E>(p, a, count);

@@ -55,23 +55,34 @@ CROSSENT_INLINE Vec<T> reduce(const Vec<T>& x, const Vec<T>& n) {
   }
 }
 
-// multiplier · exp(x) · 2^exponent, and the caller's bound for x: x below `lower` counts as `lower`, nan stays nan.
-// Types float, double. Maximum error scaled_exp_ulp with multiplier 1. Valid for |x|, |lower| <= 2^17 and a
-// whole-numbered exponent; results that are denormal are rounded once.
-[[maybe_unused]] constexpr double scaled_exp_ulp = 1.0;
-template <class T>
-CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& exponent,
-                                        const Vec<T>& multiplier) {
+// multiplied(exp(r) - 1) · 2^(n + exponent), and the caller's bound for x: x below `lower` counts as `lower`, nan stays
+// nan. Types float, double. Valid for |x|, |lower| <= 2^17 and a whole-numbered exponent; results that are denormal are
+// rounded once.
+template <class T, class Multiplied>
+CROSSENT_INLINE Vec<T> exp_with(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& exponent,
+                                const Multiplied& multiplied) {
   using C = ExpConstants<T>;
   const Vec<T> bounded = max(lower, x);
   const Vec<T> n = round(fma(bounded, splat<T>(C::log2_e), splat<T>(-C::middle)));
   const Vec<T> r = reduce(bounded, n);
   constexpr int degree = sizeof(C::q) / sizeof(T) - 1;
-  Vec<T> q = splat<T>(C::q[degree]);
-#pragma GCC unroll 16
-  for (int i = degree - 1; i >= 0; --i) q = fma(q, r, splat<T>(C::q[i]));
-  const Vec<T> exp_minus_one = fma(q, r * r, r);
-  return scale_by_power_of_two(fma(exp_minus_one, multiplier, multiplier), n + exponent);
+  return scale_by_power_of_two(multiplied(fma(polynomial<T, degree>(C::q, r), r * r, r)), n + exponent);
+}
+
+// exp(x) · 2^exponent. Maximum error scaled_exp_ulp.
+[[maybe_unused]] constexpr double scaled_exp_ulp = 1.0;
+template <class T>
+CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& exponent) {
+  return exp_with(x, lower, exponent,
+                  [](const Vec<T>& below) __attribute__((always_inline)) { return below + splat<T>(1); });
+}
+// multiplier · exp(x) · 2^exponent.
+template <class T>
+CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& exponent,
+                                        const Vec<T>& multiplier) {
+  return exp_with(x, lower, exponent, [&](const Vec<T>& below) __attribute__((always_inline)) {
+    return fma(below, multiplier, multiplier);
+  });
 }
 
 // What is taken off before exp: exp(x - offset) · 2^-exponent is at most 2^0.5 when x is at most the maximum.
@@ -102,7 +113,7 @@ CROSSENT_INLINE Vec<double> lower_bound(const Shift& shift) {
 [[maybe_unused]] constexpr double exp_of_sum_ulp = 1.6;
 [[maybe_unused]] CROSSENT_INLINE_LARGE Vec<double> exp_of_sum(const Vec<double>& high, const Vec<double>& low) {
   const Vec<double> one = splat(1.0);
-  const Vec<double> value = scaled_exp(high, splat(-800.0), splat(0.0), one);
+  const Vec<double> value = scaled_exp(high, splat(-800.0), splat(0.0));
   return fma(value, select(less(absolute(low), one), low, splat(0.0)), value);
 }
 

@@ -104,7 +104,7 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
 
     if (!with_output) continue;
     Vec<double> mantissa, exponent;
-    split_power_of_two((has_terms ? mass : factor * mass) / (load(s.unit + p) * total), mantissa, exponent);
+    split_power_of_two((has_terms ? mass : factor * mass) * load(s.inverse_unit + p) / total, mantissa, exponent);
     store(out.multiplier + p, mantissa);
     store(out.exponent + p, exponent - shift_of<T>(maximum).exponent);
     store(out.scale + p, factor);

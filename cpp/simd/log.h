@@ -40,9 +40,7 @@ CROSSENT_INLINE_LARGE Vec<double> log_of_sum(const Vec<double>& a, const Vec<dou
                           0x1.74663f09bc1a1p-3, 0x1.39a1b73a65924p-3, 0x1.2f0587f478488p-3};
   const Vec<double> f = mantissa - splat(1.0);
   const Vec<double> s = f / (splat(2.0) + f), z = s * s, half_square = splat(0.5) * f * f;
-  Vec<double> series = splat(r[6]);
-#pragma GCC unroll 8
-  for (int i = 5; i >= 0; --i) series = fma(series, z, splat(r[i]));
+  const Vec<double> series = polynomial<double, 6>(r, z);
   const Vec<double> tail = fma(k, splat(0x1.a39ef35793c76p-33), u.error / u.sum);
   const Vec<double> curved = half_square - fma(s, fma(z, series, half_square), tail);
   const Vec<double> result = fma(k, splat(0x1.62e42feep-1), f - curved);

@@ -24,6 +24,13 @@
 #define CROSSENT_INLINE_LARGE CROSSENT_INLINE
 #endif
 
+// A function for which the registers do when a value is one of them.
+#if defined(__AVX512F__)
+#define CROSSENT_INLINE_IF_ONE_PART CROSSENT_INLINE
+#else
+#define CROSSENT_INLINE_IF_ONE_PART __attribute__((noinline))
+#endif
+
 namespace crossent::CROSSENT_ISA {
 namespace {
 

@@ -52,18 +52,16 @@ void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t c
   ptrdiff_t c = 0;
   for (; c + vectors * width <= classes; c += vectors * width) {
     Vec<T> result[vectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
+    repeat<vectors>(CROSSENT_EACH(v) {
       Vec<T> t = none;
-      if constexpr (Terms::present) t = terms.along_classes(c + v * width, width);
+      if constexpr (Terms::present) t = terms.along_classes(c + v * width, first_lanes<T>(width));
       result[v] = output_of<T, logarithm, Terms::present>(E::load(x + c + v * width), t, o);
-    }
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) O::store(y + c + v * width, result[v]);
+    });
+    repeat<vectors>(CROSSENT_EACH(v) { O::store(y + c + v * width, result[v]); });
   }
   for (; c < classes; c += width) {
     Vec<T> t = none;
-    if constexpr (Terms::present) t = terms.along_classes(c, classes - c);
+    if constexpr (Terms::present) t = terms.along_classes(c, first_lanes<T>(classes - c));
     store_partial<O>(y + c, output_of<T, logarithm, Terms::present>(load_partial<E>(x + c, classes - c, 0), t, o),
                      classes - c);
   }

@@ -1,89 +1,12 @@
 // COMPILED ONCE PER INSTRUCTION SET. The two ways through a chunk of classes to its statistics: by rows, where the
-// classes of a position lie side by side and are the lanes, and by columns, where the positions do and are.
+// classes of a position lie side by side and are the lanes, and by columns, where the positions do and are. Both leave
+// rest in units of 2^(exponent - headroom).
 #pragma once
 
 #include "statistics.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
-
-template <class E>
-CROSSENT_INLINE typename E::Real row_maximum(const typename E::Storage* x, ptrdiff_t classes) {
-  using T = typename E::Real;
-  constexpr ptrdiff_t width = lanes<T>;
-  const T lowest = -(T)__builtin_inf();
-  Vec<T> m[4] = {splat(lowest), splat(lowest), splat(lowest), splat(lowest)};
-  ptrdiff_t c = 0;
-  for (; c + 4 * width <= classes; c += 4 * width) {
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) m[v] = max(E::load(x + c + v * width), m[v]);
-  }
-  for (; c < classes; c += width) m[0] = max(load_partial<E>(x + c, classes - c, lowest), m[0]);
-  return greatest_lane(max(max(m[0], m[1]), max(m[2], m[3])));
-}
-
-// The statistics of `classes` classes of one row into column p of `out`, rest still in units of 2^(exponent -
-// headroom).
-template <class E, class Terms>
-void reduce_row(const typename E::Storage* x, ptrdiff_t classes, const Terms& terms, Statistics& out, ptrdiff_t p) {
-  using T = typename E::Real;
-  constexpr ptrdiff_t width = lanes<T>, group = width * group_terms;
-  const T maximum = row_maximum<E>(x, classes);
-  const Vec<double> maxima = splat((double)maximum);
-  const Reference<T> reference = reference_from<T>(maxima, maxima);
-
-  auto sums = SumAccumulators<T, Terms::present>::of_nothing();
-  Vec<T> count = splat<T>(0), is_used = count;
-  ptrdiff_t c = 0;
-  const auto terms_at = [&](int v) __attribute__((always_inline)) {
-    const ptrdiff_t first = c + v * width, present = classes - first;
-    Vec<T> t = {};
-    if constexpr (Terms::present) t = terms.along_classes(first, present);
-    return terms_of<T, Terms::present>(load_partial<E>(x + first, present, -(T)__builtin_inf()), t, reference, count,
-                                       is_used, sums);
-  };
-  if constexpr (parts == 1) {
-    const auto full_terms_at = [&](int v) __attribute__((always_inline)) {
-      const ptrdiff_t first = c + v * width;
-      Vec<T> t = {};
-      if constexpr (Terms::present) t = terms.along_classes(first, width);
-      return terms_of<T, Terms::present>(E::load(x + first), t, reference, count, is_used, sums);
-    };
-    for (; c + group <= classes; c += group) sums.add(tree_sum<group_terms>(full_terms_at));
-  }
-  for (; c < classes; c += group) {
-    const ptrdiff_t left = (classes - c + width - 1) / width;
-    sums.add(tree_sum_of_present<group_terms>(left < group_terms ? left : group_terms, terms_at));
-  }
-
-  out.maximum[p] = (double)maximum;
-  out.rest[p] = sums.rest.total();
-  out.count[p] = (double)sum_of_lanes(count);
-  if constexpr (Terms::present) {
-    out.linear[p] = sums.linear.total();
-    out.mass[p] = sums.mass.total();
-    out.is_used[p] = (double)greatest_lane(is_used);
-  }
-}
-
-// `vectors` vectors of positions, all full, so that each class is read in one piece.
-template <class E, int vectors>
-CROSSENT_INLINE void column_maxima(const typename E::Storage* x, ptrdiff_t class_stride, ptrdiff_t classes,
-                                   ptrdiff_t count, typename E::Real* out) {
-  using T = typename E::Real;
-  Vec<T> m[vectors];
-#pragma GCC unroll 8
-  for (int v = 0; v < vectors; ++v) m[v] = splat(-(T)__builtin_inf());
-  for (ptrdiff_t c = 0; c < classes; ++c) {
-#pragma GCC unroll 8
-    for (int v = 0; v < vectors; ++v) {
-      const auto* p = x + c * class_stride + v * lanes<T>;
-      m[v] = max(vectors == 1 ? load_partial<E>(p, count, 0) : E::load(p), m[v]);
-    }
-  }
-#pragma GCC unroll 8
-  for (int v = 0; v < vectors; ++v) store(out + v * lanes<T>, m[v]);
-}
 
 template <class T>
 CROSSENT_INLINE void store_as_double(double* out, const Vec<T>& a) {
@@ -97,42 +20,171 @@ CROSSENT_INLINE void store_as_double(double* out, const Vec<T>& a) {
   }
 }
 
-// As reduce_row, for `positions` positions side by side; lane l of a row is here the l-th accumulator of a position.
+template <class T>
+CROSSENT_INLINE Reference<T> reference_of_stored(const double* maximum) {
+  return reference_from<T>(load(maximum), load(maximum + (lanes<T> - lanes<double>)));
+}
+
+template <class E>
+CROSSENT_INLINE Vec<typename E::Real> row_maxima(const typename E::Storage* x, ptrdiff_t classes) {
+  using T = typename E::Real;
+  constexpr ptrdiff_t width = lanes<T>;
+  const T lowest = -(T)__builtin_inf();
+  Vec<T> m[4] = {splat(lowest), splat(lowest), splat(lowest), splat(lowest)};
+  ptrdiff_t c = 0;
+  for (; c + 4 * width <= classes; c += 4 * width) {
+    repeat<4>(CROSSENT_EACH(v) { m[v] = max(E::load(x + c + v * width), m[v]); });
+  }
+  for (; c + width <= classes; c += width) m[0] = max(E::load(x + c), m[0]);
+  if (c < classes) m[1] = max(load_partial<E>(x + c, classes - c, lowest), m[1]);
+  return max(max(m[0], m[1]), max(m[2], m[3]));
+}
+
+// The sums of a row, lane by lane. Meanwhile the memory gets `next`, as many elements, on their way: between two rows
+// or chunks the hardware would not think of it in time.
 template <class E, class Terms>
-void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdiff_t classes, ptrdiff_t positions,
-                    const Terms& terms, Statistics& out) {
+CROSSENT_INLINE SumAccumulators<typename E::Real, Terms::present> row_sums(
+    const typename E::Storage* x, const typename E::Storage* next, ptrdiff_t classes, const Terms& terms,
+    const Reference<typename E::Real>& reference, Vec<typename E::Real>& count, Vec<typename E::Real>& is_used) {
+  using T = typename E::Real;
+  constexpr ptrdiff_t width = lanes<T>, group = width * group_terms;
+  auto sums = SumAccumulators<T, Terms::present>::of_nothing();
+  ptrdiff_t c = 0;
+  const auto prefetch = [&](int v) __attribute__((always_inline)) {
+    constexpr int line_bytes = 64;
+    if (v * sizeof(typename E::Storage) * width % line_bytes == 0) __builtin_prefetch(next + c + v * width);
+  };
+  const auto terms_of_vector = [&](const Vec<T>& x_lanes, int v, FirstLanes present) __attribute__((always_inline)) {
+    prefetch(v);
+    Vec<T> t = {};
+    if constexpr (Terms::present) t = terms.along_classes(c + v * width, present);
+    return terms_of<T, Terms>(x_lanes, t, reference, count, is_used, sums);
+  };
+  const auto terms_at = CROSSENT_EACH(v) {
+    return terms_of_vector(E::load(x + c + v * width), v, first_lanes<T>(width));
+  };
+  const auto present_terms = [&](const auto& present) __attribute__((always_inline)) {
+    return CROSSENT_EACH(v) {
+      return terms_of_vector(load_partial<E>(x + c + v * width, present[v], -(T)__builtin_inf()), v, present[v]);
+    };
+  };
+  if constexpr (parts == 1) {  // the last group in pairs, whose absent classes are computed as exp(-inf)
+    for (; c + group <= classes; c += group) sums.add(tree_sum<group_terms>(terms_at));
+    const ptrdiff_t left = classes - c;
+    if (left > 0) {
+      const FirstVectors<T, group_terms> present(left);
+      const auto present_terms_at = present_terms(present);
+      auto part = tree_sum<2>(present_terms_at);
+      if (left > 2 * width) part = part + tree_sum<2>(present_terms_at, 2);
+      if (left > 4 * width) {
+        auto next_part = tree_sum<2>(present_terms_at, 4);
+        if (left > 6 * width) next_part = next_part + tree_sum<2>(present_terms_at, 6);
+        part = part + next_part;
+      }
+      sums.add(part);
+    }
+  } else {
+    for (; c < classes; c += group) {
+      const FirstVectors<T, group_terms> present(classes - c);
+      const ptrdiff_t left = (classes - c + width - 1) / width;
+      sums.add(sum_of_present<group_terms>(left < group_terms ? left : group_terms, present_terms(present)));
+    }
+  }
+  return sums;
+}
+
+// The statistics of `classes` classes of positions first, first + 1, … (at most a vector of them, beginning at a whole
+// one). Of position p, row_of(p) has the logits and terms_of_row(p) the targets known by class, next_row(p) is what
+// will be read later; is_skipped(p) says that none of this matters. The steps are taken for all positions before the
+// next, so that no row waits for another's last value.
+template <class E, class Terms, class RowOf, class TermsOfRow, class NextRow, class IsSkipped>
+void reduce_rows(ptrdiff_t classes, ptrdiff_t first, ptrdiff_t positions, const RowOf& row_of,
+                 const TermsOfRow& terms_of_row, const NextRow& next_row, const IsSkipped& is_skipped,
+                 Statistics& out) {
+  using T = typename E::Real;
+  const Vec<T> zero = splat<T>(0);
+  RowLanes<T> lanes_of_maximum, lanes_of_count, lanes_of_use;
+  for (ptrdiff_t i = 0; i < positions; ++i) {
+    lanes_of_maximum.put(i, is_skipped(first + i) ? zero : row_maxima<E>(row_of(first + i), classes));
+  }
+  for (ptrdiff_t i = positions; i < lanes<T>; ++i) lanes_of_maximum.put(i, zero);
+  store_as_double(out.maximum + first, lanes_of_maximum.folded([](const auto& a, const auto& b) { return max(a, b); }));
+  References<T> references;
+  references.put(0, reference_of_stored<T>(out.maximum + first));
+
+  RowTotals<T> rest, linear, mass;
+  for (ptrdiff_t i = 0; i < lanes<T>; ++i) {
+    auto sums = SumAccumulators<T, Terms::present>::of_nothing();
+    Vec<T> count = zero, is_used = zero;
+    if (i < positions && !is_skipped(first + i)) {
+      sums = row_sums<E>(row_of(first + i), next_row(first + i), classes, terms_of_row(first + i), references.at(i),
+                         count, is_used);
+    }
+    rest.put(i, sums.rest);
+    lanes_of_count.put(i, count);
+    if constexpr (Terms::present) linear.put(i, sums.linear);
+    if constexpr (Terms::has_mass) {
+      mass.put(i, sums.mass);
+      lanes_of_use.put(i, is_used);
+    }
+  }
+  rest.take(out.rest + first);
+  store_as_double(out.count + first, lanes_of_count.folded([](const auto& a, const auto& b) { return a + b; }));
+  if constexpr (Terms::present) linear.take(out.linear + first);
+  if constexpr (Terms::has_mass) {
+    mass.take(out.mass + first);
+    store_as_double(out.is_used + first, lanes_of_use.folded([](const auto& a, const auto& b) { return max(a, b); }));
+  }
+}
+
+// `vectors` vectors of positions, all full, so that each class is read in one piece.
+template <class E, int vectors>
+CROSSENT_INLINE void column_maxima(const typename E::Storage* x, ptrdiff_t class_stride, ptrdiff_t classes,
+                                   ptrdiff_t count, double* out) {
+  using T = typename E::Real;
+  Vec<T> m[vectors];
+  repeat<vectors>(CROSSENT_EACH(v) { m[v] = splat(-(T)__builtin_inf()); });
+  for (ptrdiff_t c = 0; c < classes; ++c) {
+    repeat<vectors>(CROSSENT_EACH(v) {
+      const auto* p = x + c * class_stride + v * lanes<T>;
+      m[v] = max(vectors == 1 ? load_partial<E>(p, count, 0) : E::load(p), m[v]);
+    });
+  }
+  repeat<vectors>(CROSSENT_EACH(v) { store_as_double(out + v * lanes<T>, m[v]); });
+}
+
+// As reduce_rows, for positions that lie side by side; lane l of a row is here the l-th of `sum_lanes` accumulators.
+template <class E, class Terms>
+void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdiff_t classes, ptrdiff_t sum_lanes,
+                    ptrdiff_t positions, const Terms& terms, Statistics& out) {
   using T = typename E::Real;
   using Accumulators = SumAccumulators<T, Terms::present>;
-  constexpr ptrdiff_t width = lanes<T>, group = width * group_terms;
-
-  alignas(64) T maximum[batch_positions];
+  constexpr ptrdiff_t width = lanes<T>;
   if (positions == batch_positions) {
-    column_maxima<E, batch_positions / width>(x, class_stride, classes, width, maximum);
+    column_maxima<E, batch_positions / width>(x, class_stride, classes, width, out.maximum);
   } else {
     for (ptrdiff_t p = 0; p < positions; p += width) {
-      column_maxima<E, 1>(x + p, class_stride, classes, positions - p, maximum + p);
+      column_maxima<E, 1>(x + p, class_stride, classes, positions - p, out.maximum + p);
     }
   }
 
+  const ptrdiff_t used_lanes = classes < sum_lanes ? classes : sum_lanes;
   for (ptrdiff_t p = 0; p < positions; p += width) {
-    store_as_double(out.maximum + p, load(maximum + p));
-    const Reference<T> reference =
-        reference_from<T>(load(out.maximum + p), load(out.maximum + p + (width - lanes<double>)));
+    const Reference<T> reference = reference_of_stored<T>(out.maximum + p);
     const ptrdiff_t present = positions - p;
     Vec<T> count = splat<T>(0), is_used = count;
-    const ptrdiff_t used_lanes = classes < width ? classes : width;
     Accumulators lane[width];
     for (ptrdiff_t l = 0; l < used_lanes; ++l) {
       Accumulators sums = Accumulators::of_nothing();
-      for (ptrdiff_t c = l; c < classes; c += group) {
-        const ptrdiff_t left = (classes - c + width - 1) / width;
-        sums.add(tree_sum_of_present<group_terms>(
+      for (ptrdiff_t c = l; c < classes; c += sum_lanes * group_terms) {
+        const ptrdiff_t left = (classes - c + sum_lanes - 1) / sum_lanes;
+        sums.add(sum_of_present<group_terms>(
             left < group_terms ? left : group_terms, [&](int v) __attribute__((always_inline)) {
-              const ptrdiff_t k = c + v * width;
+              const ptrdiff_t k = c + v * sum_lanes;
               Vec<T> t = {};
               if constexpr (Terms::present) t = terms.along_positions(k, p, present);
-              return terms_of<T, Terms::present>(load_partial<E>(x + k * class_stride + p, present, 0), t, reference,
-                                                 count, is_used, sums);
+              return terms_of<T, Terms>(load_partial<E>(x + k * class_stride + p, present, 0), t, reference, count,
+                                        is_used, sums);
             }));
       }
       lane[l] = sums;
@@ -142,8 +194,8 @@ void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdif
     }
     lane[0].rest.store_sums(out.rest + p);
     store_as_double(out.count + p, count);
-    if constexpr (Terms::present) {
-      lane[0].linear.store_sums(out.linear + p);
+    if constexpr (Terms::present) lane[0].linear.store_sums(out.linear + p);
+    if constexpr (Terms::has_mass) {
       lane[0].mass.store_sums(out.mass + p);
       store_as_double(out.is_used + p, is_used);
     }

@@ -28,15 +28,22 @@ class SegmentKernel {
     scratch_logits_ = static_cast<T*>(segment.scratch);
     const ptrdiff_t most = path_ == Path::tile ? problem_.classes * batch_positions : chunk_classes;
     scratch_probabilities_ = scratch_logits_ + (most < chunk_classes ? most : chunk_classes);
+    for (ptrdiff_t p = 0; p < batch_positions; ++p) {
+      scale_[p] = *segment_.scale * problem_.unit;
+      targets_.index[p] = -1;
+      targets_.is_live[p] = 1;
+      targets_.share[p] = problem_.target_share;
+      targets_.logit[p] = targets_.base[p] = 0;
+    }
   }
 
   SegmentResult run() {
     const ptrdiff_t step = positions_per_batch();
     for (first_ = 0; first_ < segment_.positions; first_ += step) {
       positions_ = segment_.positions - first_ < step ? segment_.positions - first_ : step;
-      if (path_ == Path::tile) prefetch_rows(first_ + positions_, positions_);
       read_targets();
       reduce();
+      read_target_logits();
       finish<T>(problem_, statistics_, targets_, scale_, positions_, segment_.output.data != nullptr, coefficients_);
       if (problem_.operation == Operation::cross_entropy) add_losses();
       if (problem_.operation == Operation::logsumexp) write_log_sum_exp();
@@ -65,20 +72,8 @@ class SegmentKernel {
     const ptrdiff_t row_bytes = problem_.classes * ptrdiff_t(sizeof(Storage));
     if (path_ == Path::tile) return batch_positions;
     if (path_ == Path::columns) return row_bytes * batch_positions <= (1 << 19) ? batch_positions : lanes<T>;
-    const ptrdiff_t rows = (1 << 15) / row_bytes;
+    const ptrdiff_t rows = path_ == Path::rows ? (1 << 15) / row_bytes : chunk_classes / problem_.classes;
     return rows < 1 ? 1 : rows > batch_positions ? batch_positions : rows;
-  }
-
-  // Rows too short for the hardware to foresee the next ones are asked for in advance.
-  void prefetch_rows(ptrdiff_t first, ptrdiff_t count) const {
-    const Plane& x = segment_.logits;
-    const ptrdiff_t row_bytes = problem_.classes * ptrdiff_t(sizeof(Storage)), line_bytes = 64;
-    if (x.class_stride != 1 || row_bytes > short_row_bytes) return;
-    const ptrdiff_t end = first + count < segment_.positions ? first + count : segment_.positions;
-    for (ptrdiff_t p = first; p < end; ++p) {
-      const char* row = reinterpret_cast<const char*>(at<const Storage>(x, p, 0));
-      for (ptrdiff_t byte = 0; byte < row_bytes; byte += line_bytes) __builtin_prefetch(row + byte, 0, 2);
-    }
   }
 
   template <class S>
@@ -87,27 +82,36 @@ class SegmentKernel {
   }
 
   void read_targets() {
-    for (ptrdiff_t p = 0; p < positions_; ++p)
-      scale_[p] = segment_.scale[(first_ + p) * segment_.scale_stride] * problem_.unit;
-    for (ptrdiff_t p = 0; p < positions_; ++p) {
-      targets_.index[p] = -1;
-      targets_.is_live[p] = 1;
-      targets_.logit[p] = targets_.share[p] = targets_.base[p] = 0;
+    if (segment_.scale_stride != 0) {
+      for (ptrdiff_t p = 0; p < positions_; ++p)
+        scale_[p] = segment_.scale[(first_ + p) * segment_.scale_stride] * problem_.unit;
     }
     if (!segment_.target) return;
+    bool changed = false;
     for (ptrdiff_t p = 0; p < positions_; ++p) {
       const int64_t label = read_once(segment_.target + (first_ + p) * segment_.target_stride);
-      const bool is_ignored = problem_.has_ignore_index && label == problem_.ignore_index;
+      const bool is_ignored = problem_.has_ignore_index & (label == problem_.ignore_index);
       const bool is_class = (uint64_t)label < (uint64_t)problem_.classes;
-      if (is_ignored || !is_class) {
-        targets_.is_live[p] = 0;
-        result_.target_changed |= !is_ignored;
-        continue;
-      }
-      targets_.index[p] = (ptrdiff_t)label;
-      targets_.logit[p] = (double)load_one<E>(at<const Storage>(segment_.logits, first_ + p, (ptrdiff_t)label));
-      targets_.share[p] = problem_.target_share * (problem_.weight ? problem_.weight[label] : 1.0);
-      if (problem_.base) targets_.base[p] = (double)static_cast<const T*>(problem_.base)[label];
+      const bool is_valid = is_class & !is_ignored;
+      changed |= !is_class & !is_ignored;
+      targets_.index[p] = is_valid ? (ptrdiff_t)label : -1;
+      targets_.is_live[p] = is_valid;
+    }
+    result_.target_changed |= changed;
+    for (ptrdiff_t p = 0; p < positions_ && problem_.weight; ++p) {
+      targets_.share[p] = targets_.index[p] < 0 ? 0 : problem_.target_share * problem_.weight[targets_.index[p]];
+    }
+    for (ptrdiff_t p = 0; p < positions_ && problem_.base; ++p) {
+      targets_.base[p] = targets_.index[p] < 0 ? 0 : (double)static_cast<const T*>(problem_.base)[targets_.index[p]];
+    }
+  }
+
+  // After the logits have been streamed through: asking for one here and one there first would cost more than half the
+  // speed of the memory.
+  void read_target_logits() {
+    for (ptrdiff_t p = 0; p < positions_ && segment_.target; ++p) {
+      const ptrdiff_t c = targets_.index[p] < 0 ? 0 : targets_.index[p];
+      targets_.logit[p] = (double)load_one<E>(at<const Storage>(segment_.logits, first_ + p, c));
     }
   }
 
@@ -124,8 +128,6 @@ class SegmentKernel {
     }
   }
 
-  bool is_skipped(ptrdiff_t p) const { return targets_.is_live[p] == 0; }
-
   void reduce() {
     if (path_ == Path::tile) {
       load_tile<E>(at<const Storage>(segment_.logits, first_, 0), segment_.logits.position_stride,
@@ -135,41 +137,48 @@ class SegmentKernel {
     for (ptrdiff_t c = 0; c < problem_.classes; c += chunk_classes) {
       const ptrdiff_t classes = problem_.classes - c < chunk_classes ? problem_.classes - c : chunk_classes;
       Statistics& chunk = c == 0 ? statistics_ : next_;
-      if (path_ == Path::rows || path_ == Path::gather) {
-        for (ptrdiff_t p = 0; p < positions_; ++p) reduce_chunk_of_row(p, c, classes, chunk);
+      if (path_ == Path::rows) {
+        reduce_chunk_of_rows<E>(c, classes, chunk);
+      } else if (path_ == Path::gather) {
+        gather_logits(c, classes);
+        reduce_chunk_of_rows<Plain>(c, classes, chunk);
       } else {
         reduce_chunk_of_columns(c, classes, chunk);
+      }
+      if (problem_.base && !problem_.factor) {
+        for (ptrdiff_t p = 0; p < positions_; ++p) chunk.mass[p] = problem_.base_sums[c / chunk_classes];
       }
       use_units_of_maximum<T>(chunk, positions_);
       if (c > 0) merge<T>(statistics_, next_, positions_);
     }
   }
 
-  void reduce_chunk_of_row(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
-    if (is_skipped(p)) {
-      out.maximum[p] = out.rest[p] = out.linear[p] = out.mass[p] = out.is_used[p] = 0;
-      out.count[p] = 1;
-      return;
-    }
-    with_terms(row_of_probabilities(p, c, classes), 1, [&](const auto& terms) {
-      const auto from = terms_from(terms, c);
-      if (path_ == Path::rows) {
-        prefetch_rows(first_ + p + positions_, 1);
-        reduce_row<E>(at<const Storage>(segment_.logits, first_ + p, c), classes, from, out, p);
-      } else {
-        gather_logits(p, c, classes);
-        reduce_row<Plain>(scratch_logits_, classes, from, out, p);
+  // R: the element of the rows, which may have been gathered.
+  template <class R>
+  void reduce_chunk_of_rows(ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
+    const auto row_of = [&](ptrdiff_t p) { return row<R>(p, c, classes); };
+    const auto is_skipped = [&](ptrdiff_t p) { return targets_.is_live[p] == 0; };
+    with_terms(nullptr, 1, [&]<class Terms>(const Terms& terms) {
+      for (ptrdiff_t p = 0; p < positions_; p += lanes<T>) {
+        const ptrdiff_t count = positions_ - p < lanes<T> ? positions_ - p : lanes<T>;
+        const auto row_terms = [&](ptrdiff_t i) { return terms_of_row(terms, i, c, classes); };
+        const auto next_row = [&](ptrdiff_t i) { return ahead<R>(i, count, c, classes); };
+        reduce_rows<R, Terms>(classes, p, count, row_of, row_terms, next_row, is_skipped, out);
       }
     });
+    for (ptrdiff_t p = 0; p < positions_; ++p) {
+      if (is_skipped(p)) out.count[p] = 1;
+    }
   }
 
   void reduce_chunk_of_columns(ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
+    const ptrdiff_t sum_lanes = problem_.classes <= few_classes ? 1 : lanes<T>;
     with_columns([&](const auto& terms) {
       if (path_ == Path::tile) {
-        reduce_columns<Plain>(scratch_logits_, batch_positions, classes, positions_, terms, out);
+        reduce_columns<Plain>(scratch_logits_, batch_positions, classes, sum_lanes, positions_, terms, out);
       } else {
         reduce_columns<E>(at<const Storage>(segment_.logits, first_, c), segment_.logits.class_stride, classes,
-                          positions_, terms.from_class(c), out);
+                          sum_lanes, positions_, terms.from_class(c), out);
       }
     });
   }
@@ -195,6 +204,7 @@ class SegmentKernel {
     if (path_ == Path::tile || path_ == Path::columns) return write_columns_as<O, logarithm>();
     for (ptrdiff_t c = 0; c < problem_.classes; c += chunk_classes) {
       const ptrdiff_t classes = problem_.classes - c < chunk_classes ? problem_.classes - c : chunk_classes;
+      if (path_ == Path::gather && problem_.classes > chunk_classes) gather_logits(c, classes);
       for (ptrdiff_t p = 0; p < positions_; ++p) write_chunk_of_row<O, logarithm>(p, c, classes);
     }
     for (ptrdiff_t p = 0; p < positions_; ++p) {
@@ -208,21 +218,19 @@ class SegmentKernel {
   template <class O, bool logarithm>
   void write_chunk_of_row(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
     auto* y = at<typename O::Storage>(segment_.output, first_ + p, c);
-    const auto write = [&](const auto& from) {
+    const auto write = [&](const auto& terms) {
       if (path_ == Path::rows) {
-        write_row<E, O, logarithm>(at<const Storage>(segment_.logits, first_ + p, c), y, classes, from, statistics_,
-                                   coefficients_, p);
+        write_row<E, O, logarithm>(row<E>(p, c, classes), y, classes, terms, statistics_, coefficients_, p);
       } else {
-        gather_logits(p, c, classes);
-        write_row<Plain, Plain, logarithm>(scratch_logits_, scratch_logits_, classes, from, statistics_, coefficients_,
-                                           p);
-        scatter_line<O>(scratch_logits_, classes, y, segment_.output.class_stride);
+        T* x = scratch_logits_ + p * classes;
+        write_row<Plain, Plain, logarithm>(x, x, classes, terms, statistics_, coefficients_, p);
+        scatter_line<O>(x, classes, y, segment_.output.class_stride);
       }
     };
     if constexpr (logarithm) {
       write(NoTerms{});
     } else {
-      with_terms(row_of_probabilities(p, c, classes), 1, [&](const auto& terms) { write(terms_from(terms, c)); });
+      with_terms(nullptr, 1, [&](const auto& terms) { write(terms_of_row(terms, p, c, classes)); });
     }
   }
 
@@ -281,9 +289,28 @@ class SegmentKernel {
     }
   }
 
-  void gather_logits(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
-    gather_line(at<const Storage>(segment_.logits, first_ + p, c), segment_.logits.element,
-                segment_.logits.class_stride, classes, scratch_logits_);
+  // Classes c, c + 1, … of every position of the batch, position by position.
+  void gather_logits(ptrdiff_t c, ptrdiff_t classes) {
+    for (ptrdiff_t p = 0; p < positions_; ++p) {
+      gather_line(at<const Storage>(segment_.logits, first_ + p, c), segment_.logits.element,
+                  segment_.logits.class_stride, classes, scratch_logits_ + p * classes);
+    }
+  }
+
+  // What will be read after classes c, c + 1, … of the `count` positions that go with position p: the same classes of
+  // the position after them, or the next chunk of a long row.
+  template <class R>
+  const typename R::Storage* ahead(ptrdiff_t p, ptrdiff_t count, ptrdiff_t c, ptrdiff_t classes) const {
+    if (path_ != Path::rows) return nullptr;
+    const bool is_long = problem_.classes > chunk_classes && c + classes < problem_.classes;
+    return is_long ? row<R>(p, c + classes, classes) : row<R>(p + count, 0, classes);
+  }
+
+  // Classes c, c + 1, … of a position, side by side: in place, or where gather_logits has put them.
+  template <class R>
+  const typename R::Storage* row(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) const {
+    if (path_ == Path::rows) return at<const typename R::Storage>(segment_.logits, first_ + p, c);
+    return static_cast<const typename R::Storage*>(static_cast<const void*>(scratch_logits_ + p * classes));
   }
 
   // The probabilities of classes c … of a position, side by side; in scratch where memory has them otherwise.
@@ -319,14 +346,15 @@ class SegmentKernel {
     with_terms(probability, is_tile ? batch_positions : segment_.probabilities.class_stride, use);
   }
 
-  // Terms whose class 0 is class c; a row's probabilities begin there already.
-  static NoTerms terms_from(const NoTerms& terms, ptrdiff_t) { return terms; }
-  static BaseTerms<T> terms_from(const BaseTerms<T>& terms, ptrdiff_t c) { return terms.from_class(c); }
-  static ProbabilityTerms<T> terms_from(const ProbabilityTerms<T>& terms, ptrdiff_t c) {
-    return {terms.base + c, terms.factor + c, terms.probability, 1};
+  // The terms of classes c, c + 1, … of a position.
+  NoTerms terms_of_row(const NoTerms& terms, ptrdiff_t, ptrdiff_t, ptrdiff_t) { return terms; }
+  BaseTerms<T> terms_of_row(const BaseTerms<T>& terms, ptrdiff_t, ptrdiff_t c, ptrdiff_t) {
+    return terms.from_class(c);
+  }
+  ProbabilityTerms<T> terms_of_row(const ProbabilityTerms<T>& terms, ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
+    return {terms.base + c, terms.factor + c, row_of_probabilities(p, c, classes), 1};
   }
 
-  static constexpr ptrdiff_t short_row_bytes = 1024;
   static constexpr Element plain_element = sizeof(T) == 4 ? Element::f32 : Element::f64;
 
   const Segment& segment_;

@@ -8,19 +8,19 @@ namespace crossent::CROSSENT_ISA {
 namespace {
 
 struct NoTerms {
-  static constexpr bool present = false;
+  static constexpr bool present = false, has_mass = false;
   NoTerms from_class(ptrdiff_t) const { return {}; }
 };
 
 template <class T>
 struct BaseTerms {
-  static constexpr bool present = true;
+  static constexpr bool present = true, has_mass = false;  // its sum over the classes is known
   const T* base;
 
   BaseTerms from_class(ptrdiff_t c) const { return {base + c}; }
   // Classes c, c + 1, … as lanes.
-  CROSSENT_INLINE Vec<T> along_classes(ptrdiff_t c, ptrdiff_t count) const {
-    return load_partial<PlainOf<T>>(base + c, count, 0);
+  CROSSENT_INLINE Vec<T> along_classes(ptrdiff_t c, FirstLanes present) const {
+    return load_partial<PlainOf<T>>(base + c, present, 0);
   }
   // Positions p, p + 1, … of class c as lanes.
   CROSSENT_INLINE Vec<T> along_positions(ptrdiff_t c, ptrdiff_t, ptrdiff_t) const { return splat(base[c]); }
@@ -28,17 +28,17 @@ struct BaseTerms {
 
 template <class T>
 struct ProbabilityTerms {
-  static constexpr bool present = true;
+  static constexpr bool present = true, has_mass = true;
   const T *base, *factor, *probability;
   ptrdiff_t class_stride;
 
   ProbabilityTerms from_class(ptrdiff_t c) const {
     return {base + c, factor + c, probability + c * class_stride, class_stride};
   }
-  CROSSENT_INLINE Vec<T> along_classes(ptrdiff_t c, ptrdiff_t count) const {
+  CROSSENT_INLINE Vec<T> along_classes(ptrdiff_t c, FirstLanes present) const {
     using P = PlainOf<T>;
-    return fma(load_partial<P>(factor + c, count, 0), load_partial<P>(probability + c, count, 0),
-               load_partial<P>(base + c, count, 0));
+    return fma(load_partial<P>(factor + c, present, 0), load_partial<P>(probability + c, present, 0),
+               load_partial<P>(base + c, present, 0));
   }
   CROSSENT_INLINE Vec<T> along_positions(ptrdiff_t c, ptrdiff_t p, ptrdiff_t count) const {
     return fma(splat(factor[c]), load_partial<PlainOf<T>>(probability + c * class_stride + p, count, 0),

@@ -38,22 +38,37 @@ struct Mask {
 template <class T>
 constexpr int lanes = Vec<T>::lanes;
 
-// Every operation is its native self, part by part.
-#define CROSSENT_FOR_PARTS _Pragma("GCC unroll 4") for (int i = 0; i < parts; ++i)
+// body(0), …, body(count - 1), written out: an array whose every index is a constant lives in registers.
+template <int count, class Body>
+CROSSENT_INLINE void repeat(const Body& body) {
+  if constexpr (count > 0) {
+    repeat<count - 1>(body);
+    body(count - 1);
+  }
+}
+#define CROSSENT_EACH(i) [&](int i) __attribute__((always_inline))
+
+// A value of one register per part. Every operation is its native self, part by part.
+template <class Value, class Part>
+CROSSENT_INLINE Value each_part(const Part& part) {
+  if constexpr (parts == 1) {
+    return {part(0)};
+  } else if constexpr (parts == 2) {
+    return {part(0), part(1)};
+  } else {
+    return {part(0), part(1), part(2), part(3)};
+  }
+}
 
 template <class T>
 CROSSENT_INLINE Vec<T> splat(T value) {
-  Vec<T> r;
-  CROSSENT_FOR_PARTS r.part[i] = typename Vec<T>::Register{} + value;
-  return r;
+  return each_part<Vec<T>>([&](int) __attribute__((always_inline)) { return typename Vec<T>::Register{} + value; });
 }
 
-#define CROSSENT_BINARY_OPERATOR(op)                                     \
-  template <class T>                                                     \
-  CROSSENT_INLINE Vec<T> operator op(const Vec<T>& a, const Vec<T>& b) { \
-    Vec<T> r;                                                            \
-    CROSSENT_FOR_PARTS r.part[i] = a.part[i] op b.part[i];               \
-    return r;                                                            \
+#define CROSSENT_BINARY_OPERATOR(op)                                               \
+  template <class T>                                                               \
+  CROSSENT_INLINE Vec<T> operator op(const Vec<T>& a, const Vec<T>& b) {           \
+    return each_part<Vec<T>>(CROSSENT_EACH(i) { return a.part[i] op b.part[i]; }); \
   }
 CROSSENT_BINARY_OPERATOR(+)
 CROSSENT_BINARY_OPERATOR(-)
@@ -61,57 +76,48 @@ CROSSENT_BINARY_OPERATOR(*)
 CROSSENT_BINARY_OPERATOR(/)
 #undef CROSSENT_BINARY_OPERATOR
 
-#define CROSSENT_BINARY_FUNCTION(name)                            \
-  template <class T>                                              \
-  CROSSENT_INLINE Vec<T> name(const Vec<T>& a, const Vec<T>& b) { \
-    Vec<T> r;                                                     \
-    CROSSENT_FOR_PARTS r.part[i] = name(a.part[i], b.part[i]);    \
-    return r;                                                     \
+#define CROSSENT_BINARY_FUNCTION(name, Result)                                            \
+  template <class T>                                                                      \
+  CROSSENT_INLINE Result<T> name(const Vec<T>& a, const Vec<T>& b) {                      \
+    return each_part<Result<T>>(CROSSENT_EACH(i) { return name(a.part[i], b.part[i]); }); \
   }
-CROSSENT_BINARY_FUNCTION(max)  // the second operand when either is nan
-CROSSENT_BINARY_FUNCTION(min)
-CROSSENT_BINARY_FUNCTION(scale_by_power_of_two)
+CROSSENT_BINARY_FUNCTION(max, Vec)  // the second operand when either is nan
+CROSSENT_BINARY_FUNCTION(min, Vec)
+CROSSENT_BINARY_FUNCTION(scale_by_power_of_two, Vec)
+CROSSENT_BINARY_FUNCTION(equal, Mask)
+CROSSENT_BINARY_FUNCTION(less, Mask)
 #undef CROSSENT_BINARY_FUNCTION
-
-#define CROSSENT_COMPARISON(name)                                  \
-  template <class T>                                               \
-  CROSSENT_INLINE Mask<T> name(const Vec<T>& a, const Vec<T>& b) { \
-    Mask<T> r;                                                     \
-    CROSSENT_FOR_PARTS r.part[i] = name(a.part[i], b.part[i]);     \
-    return r;                                                      \
-  }
-CROSSENT_COMPARISON(equal)
-CROSSENT_COMPARISON(less)
-#undef CROSSENT_COMPARISON
 
 template <class T>
 CROSSENT_INLINE Vec<T> fma(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
-  Vec<T> r;
-  CROSSENT_FOR_PARTS r.part[i] = fma(a.part[i], b.part[i], c.part[i]);
-  return r;
+  return each_part<Vec<T>>(CROSSENT_EACH(i) { return fma(a.part[i], b.part[i], c.part[i]); });
+}
+
+// coefficients[0] + coefficients[1] x + … + coefficients[degree] x^degree, by Horner's rule.
+template <class T, int degree, int k = 0>
+CROSSENT_INLINE Vec<T> polynomial(const T* coefficients, const Vec<T>& x) {
+  if constexpr (k == degree) {
+    return splat(coefficients[k]);
+  } else {
+    return fma(polynomial<T, degree, k + 1>(coefficients, x), x, splat(coefficients[k]));
+  }
 }
 
 template <class T>
 CROSSENT_INLINE Vec<T> round(const Vec<T>& a) {
-  Vec<T> r;
-  CROSSENT_FOR_PARTS r.part[i] = round(a.part[i]);
-  return r;
+  return each_part<Vec<T>>(CROSSENT_EACH(i) { return round(a.part[i]); });
 }
 
 template <class T>
 CROSSENT_INLINE Vec<T> select(const Mask<T>& mask, const Vec<T>& yes, const Vec<T>& no) {
-  Vec<T> r;
-  CROSSENT_FOR_PARTS r.part[i] = select(mask.part[i], yes.part[i], no.part[i]);
-  return r;
+  return each_part<Vec<T>>(CROSSENT_EACH(i) { return select(mask.part[i], yes.part[i], no.part[i]); });
 }
 
 // The bits of each lane through a function of native integers.
 template <class T, class Function>
 CROSSENT_INLINE Vec<T> map_bits(const Vec<T>& a, Function function) {
   using Integers = typename NativeTypes<T>::Integers;
-  Vec<T> r;
-  CROSSENT_FOR_PARTS r.part[i] = (typename Vec<T>::Register)function((Integers)a.part[i]);
-  return r;
+  return each_part<Vec<T>>(CROSSENT_EACH(i) { return (typename Vec<T>::Register)function((Integers)a.part[i]); });
 }
 
 template <class T>
@@ -125,64 +131,43 @@ CROSSENT_INLINE Vec<T> absolute(const Vec<T>& a) {
 
 template <class T>
 CROSSENT_INLINE Vec<T> load(const T* p) {
-  Vec<T> r;
-  __builtin_memcpy(&r, p, sizeof(r));
-  return r;
+  return each_part<Vec<T>>(CROSSENT_EACH(i) {
+    typename Vec<T>::Register r;
+    __builtin_memcpy(&r, p + i * Vec<T>::lanes_per_part, sizeof(r));
+    return r;
+  });
 }
 
 template <class T>
 CROSSENT_INLINE void store(T* p, const Vec<T>& a) {
-  __builtin_memcpy(p, &a, sizeof(a));
+  repeat<parts>(CROSSENT_EACH(i) { __builtin_memcpy(p + i * Vec<T>::lanes_per_part, &a.part[i], register_bytes); });
 }
 
 // The lower and upper eight lanes as doubles, and back (rounded to nearest even).
 CROSSENT_INLINE void widen(const Vec<float>& a, Vec<double>& low, Vec<double>& high) {
   NativeF64 wide[2 * parts];
-  CROSSENT_FOR_PARTS widen(a.part[i], wide[2 * i], wide[2 * i + 1]);
-  CROSSENT_FOR_PARTS low.part[i] = wide[i];
-  CROSSENT_FOR_PARTS high.part[i] = wide[parts + i];
+  repeat<parts>(CROSSENT_EACH(i) { widen(a.part[i], wide[2 * i], wide[2 * i + 1]); });
+  low = each_part<Vec<double>>(CROSSENT_EACH(i) { return wide[i]; });
+  high = each_part<Vec<double>>(CROSSENT_EACH(i) { return wide[parts + i]; });
 }
 
 CROSSENT_INLINE Vec<float> narrow(const Vec<double>& low, const Vec<double>& high) {
-  NativeF64 wide[2 * parts];
-  CROSSENT_FOR_PARTS wide[i] = low.part[i];
-  CROSSENT_FOR_PARTS wide[parts + i] = high.part[i];
-  Vec<float> r;
-  CROSSENT_FOR_PARTS r.part[i] = narrow(wide[2 * i], wide[2 * i + 1]);
-  return r;
+  const auto wide = CROSSENT_EACH(i) { return i < parts ? low.part[i] : high.part[i - parts]; };
+  return each_part<Vec<float>>(CROSSENT_EACH(i) { return narrow(wide(2 * i), wide(2 * i + 1)); });
 }
 
 // combine() over `count` values, a power of two: halves are joined, value i with value i + count / 2.
-template <int count, class Value, class Combine>
-CROSSENT_INLINE Value fold(const Value* value, const Combine& combine) {
-  if constexpr (count == 1) {
-    return value[0];
+template <int count, int joined = 1, class Value, class Combine>
+CROSSENT_INLINE Value fold(const Value* value, const Combine& combine, int first = 0) {
+  if constexpr (joined == count) {
+    return value[first];
   } else {
-    Value half[count / 2];
-#pragma GCC unroll 16
-    for (int i = 0; i < count / 2; ++i) half[i] = combine(value[i], value[i + count / 2]);
-    return fold<count / 2>(half, combine);
+    return combine(fold<count, 2 * joined>(value, combine, first),
+                   fold<count, 2 * joined>(value, combine, first + joined));
   }
 }
 
-// The greatest lane, any nan aside.
-template <class T>
-CROSSENT_INLINE T greatest_lane(const Vec<T>& a) {
-  T lane[lanes<T>];
-  store(lane, a);
-  return fold<lanes<T>>(lane, [](T x, T y) { return x > y ? x : y; });
-}
-
-template <class T>
-CROSSENT_INLINE T sum_of_lanes(const Vec<T>& a) {
-  T lane[lanes<T>];
-  store(lane, a);
-  return fold<lanes<T>>(lane, [](T x, T y) { return x + y; });
-}
-
-// body(0) + … + body(present - 1) as the balanced tree of `most` terms in which the absent ones are 0; `most` is a
-// power of two. Unrolled where a value is one register and all are present; otherwise through memory, which keeps the
-// code of the many-register instruction sets small.
+// body(0) + … + body(most - 1) as a balanced tree, for a power of two.
 template <int most, class Body>
 CROSSENT_INLINE auto tree_sum(const Body& body, int first = 0) {
   if constexpr (most == 1) {
@@ -194,15 +179,18 @@ CROSSENT_INLINE auto tree_sum(const Body& body, int first = 0) {
   }
 }
 
+// The same tree with body(present) … body(most - 1) left out. Pairs are computed in a loop, which keeps the code small.
 template <int most, class Body>
-CROSSENT_INLINE auto tree_sum_of_present(ptrdiff_t present, const Body& body) {
-  decltype(body(0)) part[most];
+CROSSENT_INLINE auto sum_of_present(ptrdiff_t present, const Body& body) {
+  decltype(body(0)) part[most / 2];
+  ptrdiff_t used = 0;
 #pragma GCC unroll 1
-  for (int i = 0; i < present; ++i) part[i] = body(i);
+  for (int i = 0; i + 1 < present; i += 2) part[used++] = body(i) + body(i + 1);
+  if (present % 2 != 0) part[used++] = body((int)present - 1);
 #pragma GCC unroll 1
-  for (int stride = 1; stride < present; stride *= 2) {
+  for (int stride = 1; stride < used; stride *= 2) {
 #pragma GCC unroll 1
-    for (int i = 0; i + stride < present; i += 2 * stride) part[i] = part[i] + part[i + stride];
+    for (int i = 0; i + stride < used; i += 2 * stride) part[i] = part[i] + part[i + stride];
   }
   return part[0];
 }
