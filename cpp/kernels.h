@@ -9,6 +9,10 @@ namespace crossent {
 
 enum class Element : uint8_t { f32, f64, f16, bf16 };
 
+constexpr ptrdiff_t size_of(Element element) {
+  return element == Element::f64 ? 8 : element == Element::f32 ? 4 : 2;
+}
+
 enum class Operation : uint8_t { cross_entropy, softmax, log_softmax, logsumexp };
 
 // What is the same for every position of a call.
@@ -49,6 +53,7 @@ struct Segment {
   ptrdiff_t positions;
   Plane logits;
   Plane output;         // the gradient, softmax or log-softmax; data may be null, or the logits' own
+  bool output_streams;  // past the cache: the output is too large to stay there, and not the logits' own
   Plane probabilities;  // data may be null
   const int64_t* target;
   ptrdiff_t target_stride;

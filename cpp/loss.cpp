@@ -136,8 +136,15 @@ T* advanced(T* data, ptrdiff_t elements) {
 }
 
 void* advanced(void* data, Element element, ptrdiff_t elements) {
-  const ptrdiff_t size = element == Element::f64 ? 8 : element == Element::f32 ? 4 : 2;
-  return data ? static_cast<char*>(data) + elements * size : nullptr;
+  return data ? static_cast<char*>(data) + elements * size_of(element) : nullptr;
+}
+
+// Whether the output would leave the cache before anybody reads it. Short rows have too few whole cache lines.
+bool streams(const Segment& start, ptrdiff_t positions) {
+  constexpr ptrdiff_t large_bytes = ptrdiff_t{1} << 25, long_row_bytes = 2048;
+  const ptrdiff_t row_bytes = start.problem->classes * size_of(start.output.element);
+  return start.output.data && start.output.data != start.logits.data && row_bytes >= long_row_bytes &&
+         positions * row_bytes >= large_bytes;
 }
 
 // Runs the kernel over all positions of `layout`; `start` is the segment of position 0 with its strides filled in.
@@ -150,6 +157,7 @@ SegmentResult run(const Layout& layout, const Segment& start) {
   const int threads = threads_for(positions * problem.classes, blocks);
 
   const Kernels& kernels = active_kernels();
+  const bool output_streams = streams(start, positions);
   const auto kernel = start.logits.element == Element::f64 ? kernels.segment_double : kernels.segment_float;
   Scratch scratch(scratch_for(start, problem.classes), threads);
   std::vector<SegmentResult> results(static_cast<size_t>(blocks));
@@ -164,6 +172,7 @@ SegmentResult run(const Layout& layout, const Segment& start) {
         plane.data = advanced(plane.data, plane.element, line.offset[operand]);
       };
       segment.positions = line.count;
+      segment.output_streams = output_streams;
       move(segment.logits, logits_operand);
       move(segment.output, output_operand);
       move(segment.probabilities, probabilities_operand);

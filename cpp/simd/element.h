@@ -13,6 +13,9 @@ struct F32 {
   using Real = float;
   static CROSSENT_INLINE Vec<float> load(const float* p) { return CROSSENT_ISA::load(p); }
   static CROSSENT_INLINE void store(float* p, const Vec<float>& a) { CROSSENT_ISA::store(p, a); }
+  static CROSSENT_INLINE void stream(float* p, const Vec<float>& a) {
+    repeat<parts>(CROSSENT_EACH(i) { CROSSENT_ISA::stream(p + i * Vec<float>::lanes_per_part, a.part[i]); });
+  }
 #if defined(__AVX512F__)
   static CROSSENT_INLINE NativeF32 load_masked(const float* p, uint32_t mask, float fill) {
     return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), (__mmask16)mask, p);
@@ -25,6 +28,9 @@ struct F64 {
   using Real = double;
   static CROSSENT_INLINE Vec<double> load(const double* p) { return CROSSENT_ISA::load(p); }
   static CROSSENT_INLINE void store(double* p, const Vec<double>& a) { CROSSENT_ISA::store(p, a); }
+  static CROSSENT_INLINE void stream(double* p, const Vec<double>& a) {
+    repeat<parts>(CROSSENT_EACH(i) { CROSSENT_ISA::stream(p + i * Vec<double>::lanes_per_part, a.part[i]); });
+  }
 #if defined(__AVX512F__)
   static CROSSENT_INLINE NativeF64 load_masked(const double* p, uint32_t mask, double fill) {
     return _mm512_mask_loadu_pd(_mm512_set1_pd(fill), (__mmask8)mask, p);
@@ -81,6 +87,10 @@ using PlainOf = typename PlainElement<T>::type;
 
 template <class E>
 constexpr int element_lanes = lanes<typename E::Real>;
+
+// Whether whole vectors can be streamed; those of half precision are half a cache line.
+template <class E>
+constexpr bool can_stream = sizeof(typename E::Storage) >= 4;
 
 // The first `count` lanes from memory, the others `fill`. Never reads beyond them.
 template <class E>

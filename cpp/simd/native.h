@@ -168,6 +168,28 @@ CROSSENT_INLINE NativeF64 scale_by_power_of_two(NativeF64 value, NativeF64 expon
 }
 #endif
 
+// To memory without a detour through the cache; p is a multiple of register_bytes. What has been streamed is seen by
+// other threads after finish_streaming().
+#if defined(__x86_64__)
+template <class Register>
+CROSSENT_INLINE void stream(void* p, const Register& a) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512((__m512i*)p, (__m512i)a);
+#elif defined(__AVX2__)
+  _mm256_stream_si256((__m256i*)p, (__m256i)a);
+#else
+  _mm_stream_si128((__m128i*)p, (__m128i)a);
+#endif
+}
+CROSSENT_INLINE void finish_streaming() { _mm_sfence(); }
+#else
+template <class Register>
+CROSSENT_INLINE void stream(void* p, const Register& a) {
+  __builtin_memcpy(p, &a, sizeof(a));
+}
+CROSSENT_INLINE void finish_streaming() {}
+#endif
+
 // A register of floats as two of doubles, and back (rounded to nearest even).
 #if defined(__AVX512F__)
 CROSSENT_INLINE void widen(NativeF32 a, NativeF64& low, NativeF64& high) {

@@ -28,10 +28,19 @@ CROSSENT_INLINE Vec<T> output_of(const Vec<T>& x, const Vec<T>& t, const OutputL
   return part;
 }
 
-// Row p of the batch: `classes` classes from x to y, which may be the same memory.
+template <class O>
+CROSSENT_INLINE void write_vector(typename O::Storage* y, const Vec<typename O::Real>& value, bool streams) {
+  if constexpr (can_stream<O>) {
+    if (streams) return O::stream(y, value);
+  }
+  O::store(y, value);
+}
+
+// Row p of the batch: `classes` classes from x to y, which may be the same memory unless the output streams past the
+// cache.
 template <class E, class O, bool logarithm, class Terms>
 void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t classes, const Terms& terms,
-               const Statistics& s, const Coefficients& k, ptrdiff_t p) {
+               const Statistics& s, const Coefficients& k, ptrdiff_t p, bool streams) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>;
   if (k.substitute[p] != 1) {
@@ -45,26 +54,33 @@ void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t c
                             splat((T)k.scale[p]),
                             splat((T)k.log_sum[p]),
                             splat((T)1)};
-  const Vec<T> none = splat<T>(0);
+  ptrdiff_t c = 0;
+  const auto output_at = CROSSENT_EACH(v) {
+    Vec<T> t = splat<T>(0);
+    if constexpr (Terms::present) t = terms.along_classes(c + v * width, first_lanes<T>(width));
+    return output_of<T, logarithm, Terms::present>(E::load(x + c + v * width), t, o);
+  };
+  const auto write_partially = [&](ptrdiff_t count) __attribute__((always_inline)) {
+    const FirstLanes present = first_lanes<T>(count);
+    Vec<T> t = splat<T>(0);
+    if constexpr (Terms::present) t = terms.along_classes(c, present);
+    store_partial<O>(y + c, output_of<T, logarithm, Terms::present>(load_partial<E>(x + c, present, 0), t, o), count);
+  };
+  if (streams) {  // up to the first whole line
+    const ptrdiff_t before = (ptrdiff_t)(-(uintptr_t)y % 64 / sizeof(*y));
+    if (before > 0) write_partially(before < classes ? before : classes);
+    c = before;
+  }
   // Four vectors are computed before the first is stored: loads that follow a store to the same place in another page
   // wait.
   constexpr int vectors = parts == 1 ? 4 : 1;
-  ptrdiff_t c = 0;
   for (; c + vectors * width <= classes; c += vectors * width) {
     Vec<T> result[vectors];
-    repeat<vectors>(CROSSENT_EACH(v) {
-      Vec<T> t = none;
-      if constexpr (Terms::present) t = terms.along_classes(c + v * width, first_lanes<T>(width));
-      result[v] = output_of<T, logarithm, Terms::present>(E::load(x + c + v * width), t, o);
-    });
-    repeat<vectors>(CROSSENT_EACH(v) { O::store(y + c + v * width, result[v]); });
+    repeat<vectors>(CROSSENT_EACH(v) { result[v] = output_at(v); });
+    repeat<vectors>(CROSSENT_EACH(v) { write_vector<O>(y + c + v * width, result[v], streams); });
   }
-  for (; c < classes; c += width) {
-    Vec<T> t = none;
-    if constexpr (Terms::present) t = terms.along_classes(c, first_lanes<T>(classes - c));
-    store_partial<O>(y + c, output_of<T, logarithm, Terms::present>(load_partial<E>(x + c, classes - c, 0), t, o),
-                     classes - c);
-  }
+  for (; c + width <= classes; c += width) write_vector<O>(y + c, output_at(0), streams);
+  if (c < classes) write_partially(classes - c);
 }
 
 template <class E, class O, bool logarithm, class Terms>

@@ -49,6 +49,7 @@ class SegmentKernel {
       if (problem_.operation == Operation::logsumexp) write_log_sum_exp();
       if (segment_.output.data) write_output();
     }
+    if (segment_.output_streams) finish_streaming();
     const ErrorSum sum = loss_sum_.folded();
     result_.loss_sum = sum.sum;
     result_.loss_sum_error = sum.error;
@@ -220,10 +221,11 @@ class SegmentKernel {
     auto* y = at<typename O::Storage>(segment_.output, first_ + p, c);
     const auto write = [&](const auto& terms) {
       if (path_ == Path::rows) {
-        write_row<E, O, logarithm>(row<E>(p, c, classes), y, classes, terms, statistics_, coefficients_, p);
+        write_row<E, O, logarithm>(row<E>(p, c, classes), y, classes, terms, statistics_, coefficients_, p,
+                                   can_stream<O> && segment_.output_streams);
       } else {
         T* x = scratch_logits_ + p * classes;
-        write_row<Plain, Plain, logarithm>(x, x, classes, terms, statistics_, coefficients_, p);
+        write_row<Plain, Plain, logarithm>(x, x, classes, terms, statistics_, coefficients_, p, false);
         scatter_line<O>(x, classes, y, segment_.output.class_stride);
       }
     };
@@ -333,8 +335,8 @@ class SegmentKernel {
   }
 
   static const void* byte_address(const Plane& plane, ptrdiff_t position, ptrdiff_t c) {
-    const ptrdiff_t size = plane.element == Element::f64 ? 8 : plane.element == Element::f32 ? 4 : 2;
-    return static_cast<const char*>(plane.data) + (position * plane.position_stride + c * plane.class_stride) * size;
+    return static_cast<const char*>(plane.data) +
+           (position * plane.position_stride + c * plane.class_stride) * size_of(plane.element);
   }
 
   template <class Use>
