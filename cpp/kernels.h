@@ -9,9 +9,7 @@ namespace crossent {
 
 enum class Element : uint8_t { f32, f64, f16, bf16 };
 
-constexpr ptrdiff_t size_of(Element element) {
-  return element == Element::f64 ? 8 : element == Element::f32 ? 4 : 2;
-}
+constexpr ptrdiff_t size_of(Element element) { return element == Element::f64 ? 8 : element == Element::f32 ? 4 : 2; }
 
 enum class Operation : uint8_t { cross_entropy, softmax, log_softmax, logsumexp };
 

@@ -20,7 +20,7 @@ CROSSENT_INLINE Vec<double> share(const Vec<double>& a, const Vec<double>& b) {
 // max(log(a - b), -100), PyTorch's clamp, for a - b >= 0.
 CROSSENT_INLINE Vec<double> clamped_log(const Vec<double>& a, const Vec<double>& b) {
   const Vec<double> difference = a - b, zero = splat(0.0);
-  const Vec<double> value = log_of_sum(a, zero - b);
+  const Vec<double> value = log_of_sum<double>(a, zero - b);
   return select(less(difference, splat(0x1p-1000)), splat(-100.0), max(splat(-100.0), value));
 }
 
@@ -28,7 +28,7 @@ CROSSENT_INLINE void from_logits(const Vec<double>& x, const Vec<double>& positi
                                  Vec<double>& loss, Vec<double>& gradient) {
   const Vec<double> zero = splat(0.0), one = splat(1.0), magnitude = absolute(x);
   const Vec<double> e = scaled_exp(zero - magnitude, splat(-800.0), zero);
-  const Vec<double> soft = log_of_sum(one, e);
+  const Vec<double> soft = log_of_sum<double>(one, e);
   const Vec<double> greater = one / (one + e), lesser = e / (one + e);
   const auto is_positive = less(zero, x);
   loss = share(positive, max(zero - x, zero) + soft) + share(negative, max(x, zero) + soft);

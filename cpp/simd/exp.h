@@ -40,6 +40,18 @@ struct ExpConstants<double> {
   static constexpr double headroom = 512;
 };
 
+// Doubles that need be no better than 2^-39, since floats are made of them.
+struct ExpConstantsForFloats : ExpConstants<double> {
+  static constexpr double q[] = {0x1.fffffffc7254ap-2, 0x1.5555555951165p-3,  0x1.55555cb393958p-5,
+                                 0x1.1110f3265bbbbp-7, 0x1.6c050f5ad85b0p-10, 0x1.a0e3cc2c136e7p-13,
+                                 0x1.ba8fefd971986p-16};
+};
+// For doubles on the way from logits of T to a result of T.
+template <class T>
+struct ExpConstantsOnTheWay : ExpConstants<double> {};
+template <>
+struct ExpConstantsOnTheWay<float> : ExpConstantsForFloats {};
+
 // x - n ln 2. With FMA the first step is exact; the two parts of ln 2 leave an error below 2^-31 (float, |x| <= 2^17).
 template <class T>
 CROSSENT_INLINE Vec<T> reduce(const Vec<T>& x, const Vec<T>& n) {
@@ -58,10 +70,9 @@ CROSSENT_INLINE Vec<T> reduce(const Vec<T>& x, const Vec<T>& n) {
 // multiplied(exp(r) - 1) · 2^(n + exponent), and the caller's bound for x: x below `lower` counts as `lower`, nan stays
 // nan. Types float, double. Valid for |x|, |lower| <= 2^17 and a whole-numbered exponent; results that are denormal are
 // rounded once.
-template <class T, class Multiplied>
+template <class C, class T, class Multiplied>
 CROSSENT_INLINE Vec<T> exp_with(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& exponent,
                                 const Multiplied& multiplied) {
-  using C = ExpConstants<T>;
   const Vec<T> bounded = max(lower, x);
   const Vec<T> n = round(fma(bounded, splat<T>(C::log2_e), splat<T>(-C::middle)));
   const Vec<T> r = reduce(bounded, n);
@@ -71,16 +82,16 @@ CROSSENT_INLINE Vec<T> exp_with(const Vec<T>& x, const Vec<T>& lower, const Vec<
 
 // exp(x) · 2^exponent. Maximum error scaled_exp_ulp.
 [[maybe_unused]] constexpr double scaled_exp_ulp = 1.0;
-template <class T>
+template <class T, class C = ExpConstants<T>>
 CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& exponent) {
-  return exp_with(x, lower, exponent,
-                  [](const Vec<T>& below) __attribute__((always_inline)) { return below + splat<T>(1); });
+  return exp_with<C>(x, lower, exponent,
+                     [](const Vec<T>& below) __attribute__((always_inline)) { return below + splat<T>(1); });
 }
 // multiplier · exp(x) · 2^exponent.
 template <class T>
 CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& exponent,
                                         const Vec<T>& multiplier) {
-  return exp_with(x, lower, exponent, [&](const Vec<T>& below) __attribute__((always_inline)) {
+  return exp_with<ExpConstants<T>>(x, lower, exponent, [&](const Vec<T>& below) __attribute__((always_inline)) {
     return fma(below, multiplier, multiplier);
   });
 }
@@ -109,11 +120,13 @@ CROSSENT_INLINE Vec<double> lower_bound(const Shift& shift) {
   return shift.exponent * splat(0x1.62e42fefa39efp-1) - splat(ExpConstants<T>::negligible);
 }
 
-// exp(high + low) for |low| below an ulp of high <= 0. Type double, maximum error exp_of_sum_ulp.
+// exp(high + low) for |low| below an ulp of high <= 0, for results of T. Maximum error for double exp_of_sum_ulp, for
+// float 2^-38.
 [[maybe_unused]] constexpr double exp_of_sum_ulp = 1.6;
+template <class T>
 [[maybe_unused]] CROSSENT_INLINE_LARGE Vec<double> exp_of_sum(const Vec<double>& high, const Vec<double>& low) {
   const Vec<double> one = splat(1.0);
-  const Vec<double> value = scaled_exp(high, splat(-800.0), splat(0.0));
+  const Vec<double> value = scaled_exp<double, ExpConstantsOnTheWay<T>>(high, splat(-800.0), splat(0.0));
   return fma(value, select(less(absolute(low), one), low, splat(0.0)), value);
 }
 

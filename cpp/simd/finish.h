@@ -48,9 +48,10 @@ CROSSENT_INLINE void split_power_of_two(const Vec<double>& value, Vec<double>& m
 }
 
 // log(count + rest), nan for an infinite maximum (PyTorch's answer to +inf and to rows of -inf alone).
+template <class T>
 CROSSENT_INLINE Vec<double> log_of_count_and_rest(const Vec<double>& maximum, const Vec<double>& count,
                                                   const Vec<double>& rest) {
-  const Vec<double> value = log_of_sum(count, rest);
+  const Vec<double> value = log_of_sum<T>(count, rest);
   return value + select(less(absolute(maximum), splat(__builtin_inf())), splat(0.0), splat(__builtin_nan("")));
 }
 
@@ -67,7 +68,7 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
   const Vec<double> zero = splat(0.0), one = splat(1.0), invalid = splat(__builtin_nan(""));
   for (ptrdiff_t p = 0; p < positions; p += lanes<double>) {
     const Vec<double> maximum = load(s.maximum + p), rest = load(s.rest + p), count = load(s.count + p);
-    const Vec<double> log_sum = log_of_count_and_rest(maximum, count, rest), total = count + rest;
+    const Vec<double> log_sum = log_of_count_and_rest<T>(maximum, count, rest), total = count + rest;
     store(out.log_sum + p, log_sum);
 
     Vec<double> mass = one, factor = one, live = one;
@@ -89,7 +90,7 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
         if (!has_base) live = select(equal(share, zero), zero, live);
 
         if (with_output) {
-          const Vec<double> own = exp_of_sum(gap.sum, gap.error), target = share + load(targets.base + p);
+          const Vec<double> own = exp_of_sum<T>(gap.sum, gap.error), target = share + load(targets.base + p);
           const Vec<double> others = select(equal(logit, maximum), rest + (count - one), total - own);
           const Vec<double> by_others = (mass - target) - mass * (others / total);
           const Vec<double> by_own = mass * (own / total) - target;
@@ -113,9 +114,10 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
 }
 
 // M + log(count + rest); M itself where it is infinite and no logit is nan.
+template <class T>
 CROSSENT_INLINE Vec<double> log_sum_exp(const Vec<double>& maximum, const Vec<double>& count, const Vec<double>& rest) {
   const auto is_finite = less(absolute(maximum), splat(__builtin_inf()));
-  const Vec<double> value = select(is_finite, maximum + log_of_sum(count, rest), maximum + rest);
+  const Vec<double> value = select(is_finite, maximum + log_of_sum<T>(count, rest), maximum + rest);
   return select(equal(value, value), value, splat(__builtin_nan("")));
 }
 

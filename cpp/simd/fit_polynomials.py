@@ -68,6 +68,8 @@ def main() -> None:
     fit("float exp:  (exp(r) - 1 - r) / r^2, weight r^2", exp_rest, square, interval, 4, np.float32)
     fit("double exp: (exp(r) - 1 - r) / r^2, weight r^2", exp_rest, square, interval, 9, np.float64)
 
+    fit("double exp for floats", exp_rest, square, interval, 6, np.float64)
+
     # log((1 + s) / (1 - s)) = 2 s + s z R(z), z = s^2; s = f / (2 + f) for a mantissa 1 + f in [1/sqrt 2, sqrt 2].
     largest = ((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2 * (1 + mp.mpf(2) ** -16)
 
@@ -75,6 +77,7 @@ def main() -> None:
         return mp.fsum(2 * z**k / (2 * k + 3) for k in range(60))
 
     fit("double log: R(z), weight z / 2", log_rest, lambda z: z / 2, (mp.mpf(0), largest), 6, np.float64)
+    fit("double log for floats", log_rest, lambda z: z / 2, (mp.mpf(0), largest), 3, np.float64)
 
     ln2 = mp.log(2)
     print(f"middle of log2([3/4, 3/2]): {float(mp.log(mp.mpf(9) / 8) / ln2 / 2).hex()}")

@@ -20,8 +20,23 @@ CROSSENT_INLINE ExactSum two_sum(const Vec<double>& a, const Vec<double>& b) {
   return {sum, (a - (sum - b_part)) + (b - b_part)};
 }
 
-// log(a + b) for a normal a + b > 0, nan unless it is finite. Type double, maximum error log_of_sum_ulp.
+template <class T>
+struct LogConstants;
+template <>
+struct LogConstants<double> {
+  static constexpr double r[] = {0x1.5555555555592p-1, 0x1.999999997fdabp-2, 0x1.24924941f1dc8p-2, 0x1.c71c5208c1484p-3,
+                                 0x1.74663f09bc1a1p-3, 0x1.39a1b73a65924p-3, 0x1.2f0587f478488p-3};
+};
+template <>
+struct LogConstants<float> {
+  static constexpr double r[] = {0x1.555554fd9a563p-1, 0x1.999a7a8ef09b9p-2, 0x1.2438d698340d4p-2,
+                                 0x1.e2f68970056cep-3};
+};
+
+// log(a + b) for a normal a + b > 0, nan unless it is finite, for results of T. Maximum error for double
+// log_of_sum_ulp, for float 2^-36.
 [[maybe_unused]] constexpr double log_of_sum_ulp = 1.0;
+template <class T>
 CROSSENT_INLINE_LARGE Vec<double> log_of_sum(const Vec<double>& a, const Vec<double>& b) {
   constexpr uint64_t one_bits = 0x3ff0000000000000, half_sqrt2_bits = 0x3fe6a09e667f3bcd;
   const ExactSum u = two_sum(a, b);
@@ -36,12 +51,12 @@ CROSSENT_INLINE_LARGE Vec<double> log_of_sum(const Vec<double>& a, const Vec<dou
   const Vec<double> mantissa = map_bits(u.sum, [&](NativeI64 bits) {
     return (NativeI64)((Bits)bits - ((moved(bits) & 0x7ff0000000000000u) - one_bits));
   });
-  constexpr double r[] = {0x1.5555555555592p-1, 0x1.999999997fdabp-2, 0x1.24924941f1dc8p-2, 0x1.c71c5208c1484p-3,
-                          0x1.74663f09bc1a1p-3, 0x1.39a1b73a65924p-3, 0x1.2f0587f478488p-3};
-  const Vec<double> f = mantissa - splat(1.0);
-  const Vec<double> s = f / (splat(2.0) + f), z = s * s, half_square = splat(0.5) * f * f;
-  const Vec<double> series = polynomial<double, 6>(r, z);
-  const Vec<double> tail = fma(k, splat(0x1.a39ef35793c76p-33), u.error / u.sum);
+  constexpr auto& r = LogConstants<T>::r;
+  const Vec<double> f = mantissa - splat(1.0), f_plus_two = splat(2.0) + f;
+  const Vec<double> quotient = splat(1.0) / (f_plus_two * u.sum);  // the one division serves both
+  const Vec<double> s = f * (u.sum * quotient), z = s * s, half_square = splat(0.5) * f * f;
+  const Vec<double> series = polynomial<double, sizeof(r) / sizeof(double) - 1>(r, z);
+  const Vec<double> tail = fma(k, splat(0x1.a39ef35793c76p-33), u.error * (f_plus_two * quotient));
   const Vec<double> curved = half_square - fma(s, fma(z, series, half_square), tail);
   const Vec<double> result = fma(k, splat(0x1.62e42feep-1), f - curved);
   return result + (u.sum - u.sum);  // nan for nan and infinity, whose bits the above takes for a number's

@@ -40,20 +40,15 @@ CROSSENT_INLINE void write_vector(typename O::Storage* y, const Vec<typename O::
 // cache.
 template <class E, class O, bool logarithm, class Terms>
 void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t classes, const Terms& terms,
-               const Statistics& s, const Coefficients& k, ptrdiff_t p, bool streams) {
+               const References<typename E::Real>& references, const Coefficients& k, ptrdiff_t p, bool streams) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>;
   if (k.substitute[p] != 1) {
     for (ptrdiff_t c = 0; c < classes; c += width) store_partial<O>(y + c, splat((T)k.substitute[p]), classes - c);
     return;
   }
-  const Vec<double> maximum = splat(s.maximum[p]);
-  const OutputLanes<T> o = {reference_from<T>(maximum, maximum),
-                            splat((T)k.multiplier[p]),
-                            splat((T)k.exponent[p]),
-                            splat((T)k.scale[p]),
-                            splat((T)k.log_sum[p]),
-                            splat((T)1)};
+  const OutputLanes<T> o = {references.at(p),     splat((T)k.multiplier[p]), splat((T)k.exponent[p]),
+                            splat((T)k.scale[p]), splat((T)k.log_sum[p]),    splat((T)1)};
   ptrdiff_t c = 0;
   const auto output_at = CROSSENT_EACH(v) {
     Vec<T> t = splat<T>(0);
@@ -86,28 +81,22 @@ void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t c
 template <class E, class O, bool logarithm, class Terms>
 void write_columns(const typename E::Storage* x, ptrdiff_t x_class_stride, typename O::Storage* y,
                    ptrdiff_t y_class_stride, ptrdiff_t classes, ptrdiff_t positions, const Terms& terms,
-                   const Statistics& s, const Coefficients& k) {
+                   const References<typename E::Real>& references, const Coefficients& k) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>;
-  constexpr ptrdiff_t most = batch_positions / width;
-  const Vec<T> none = splat<T>(0);
-  OutputLanes<T> o[most];
-  const ptrdiff_t vectors = (positions + width - 1) / width;
-  for (ptrdiff_t v = 0; v < vectors; ++v) {
-    const ptrdiff_t p = v * width;
-    const Vec<double> low = load(s.maximum + p), high = load(s.maximum + p + (width - lanes<double>));
-    o[v] = {reference_from<T>(low, high), load_as<T>(k.multiplier + p), load_as<T>(k.exponent + p),
-            load_as<T>(k.scale + p),      load_as<T>(k.log_sum + p),    load_as<T>(k.substitute + p)};
-  }
-  for (ptrdiff_t c = 0; c < classes; ++c) {
-    for (ptrdiff_t v = 0; v < vectors; ++v) {
-      const ptrdiff_t p = v * width, present = positions - p;
-      Vec<T> t = none;
-      if constexpr (Terms::present) t = terms.along_positions(c, p, present);
-      const Vec<T> value =
-          output_of<T, logarithm, Terms::present>(load_partial<E>(x + c * x_class_stride + p, present, 0), t, o[v]);
-      store_partial<O>(y + c * y_class_stride + p, select(equal(o[v].substitute, splat<T>(1)), value, o[v].substitute),
-                       present);
+  for (ptrdiff_t p = 0; p < positions; p += width) {
+    const ptrdiff_t count = positions - p;
+    const FirstLanes present = first_lanes<T>(count);
+    const OutputLanes<T> o = {references.along_positions(p), load_as<T>(k.multiplier + p),
+                              load_as<T>(k.exponent + p),    load_as<T>(k.scale + p),
+                              load_as<T>(k.log_sum + p),     load_as<T>(k.substitute + p)};
+    const auto is_computed = equal(o.substitute, splat<T>(1));
+    for (ptrdiff_t c = 0; c < classes; ++c) {
+      Vec<T> t = splat<T>(0);
+      if constexpr (Terms::present) t = terms.along_positions(c, p, count);
+      const Vec<T> logits = load_partial<E>(x + c * x_class_stride + p, present, 0);
+      const Vec<T> value = output_of<T, logarithm, Terms::present>(logits, t, o);
+      store_partial<O>(y + c * y_class_stride + p, select(is_computed, value, o.substitute), count);
     }
   }
 }

@@ -20,11 +20,6 @@ CROSSENT_INLINE void store_as_double(double* out, const Vec<T>& a) {
   }
 }
 
-template <class T>
-CROSSENT_INLINE Reference<T> reference_of_stored(const double* maximum) {
-  return reference_from<T>(load(maximum), load(maximum + (lanes<T> - lanes<double>)));
-}
-
 template <class E>
 CROSSENT_INLINE Vec<typename E::Real> row_maxima(const typename E::Storage* x, ptrdiff_t classes) {
   using T = typename E::Real;
@@ -100,7 +95,7 @@ CROSSENT_INLINE SumAccumulators<typename E::Real, Terms::present> row_sums(
 template <class E, class Terms, class RowOf, class TermsOfRow, class NextRow, class IsSkipped>
 void reduce_rows(ptrdiff_t classes, ptrdiff_t first, ptrdiff_t positions, const RowOf& row_of,
                  const TermsOfRow& terms_of_row, const NextRow& next_row, const IsSkipped& is_skipped,
-                 Statistics& out) {
+                 References<typename E::Real>& references, Statistics& out) {
   using T = typename E::Real;
   const Vec<T> zero = splat<T>(0);
   RowLanes<T> lanes_of_maximum, lanes_of_count, lanes_of_use;
@@ -109,16 +104,15 @@ void reduce_rows(ptrdiff_t classes, ptrdiff_t first, ptrdiff_t positions, const 
   }
   for (ptrdiff_t i = positions; i < lanes<T>; ++i) lanes_of_maximum.put(i, zero);
   store_as_double(out.maximum + first, lanes_of_maximum.folded([](const auto& a, const auto& b) { return max(a, b); }));
-  References<T> references;
-  references.put(0, reference_of_stored<T>(out.maximum + first));
+  refer_to_maxima<T>(out, references, first);
 
   RowTotals<T> rest, linear, mass;
   for (ptrdiff_t i = 0; i < lanes<T>; ++i) {
     auto sums = SumAccumulators<T, Terms::present>::of_nothing();
     Vec<T> count = zero, is_used = zero;
     if (i < positions && !is_skipped(first + i)) {
-      sums = row_sums<E>(row_of(first + i), next_row(first + i), classes, terms_of_row(first + i), references.at(i),
-                         count, is_used);
+      sums = row_sums<E>(row_of(first + i), next_row(first + i), classes, terms_of_row(first + i),
+                         references.at(first + i), count, is_used);
     }
     rest.put(i, sums.rest);
     lanes_of_count.put(i, count);
@@ -156,7 +150,8 @@ CROSSENT_INLINE void column_maxima(const typename E::Storage* x, ptrdiff_t class
 // As reduce_rows, for positions that lie side by side; lane l of a row is here the l-th of `sum_lanes` accumulators.
 template <class E, class Terms>
 void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdiff_t classes, ptrdiff_t sum_lanes,
-                    ptrdiff_t positions, const Terms& terms, Statistics& out) {
+                    ptrdiff_t positions, const Terms& terms, References<typename E::Real>& references,
+                    Statistics& out) {
   using T = typename E::Real;
   using Accumulators = SumAccumulators<T, Terms::present>;
   constexpr ptrdiff_t width = lanes<T>;
@@ -170,7 +165,8 @@ void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdif
 
   const ptrdiff_t used_lanes = classes < sum_lanes ? classes : sum_lanes;
   for (ptrdiff_t p = 0; p < positions; p += width) {
-    const Reference<T> reference = reference_of_stored<T>(out.maximum + p);
+    refer_to_maxima<T>(out, references, p);
+    const Reference<T> reference = references.along_positions(p);
     const ptrdiff_t present = positions - p;
     Vec<T> count = splat<T>(0), is_used = count;
     Accumulators lane[width];

@@ -152,6 +152,9 @@ class SegmentKernel {
       use_units_of_maximum<T>(chunk, positions_);
       if (c > 0) merge<T>(statistics_, next_, positions_);
     }
+    if (problem_.classes > chunk_classes && segment_.output.data) {
+      for (ptrdiff_t p = 0; p < positions_; p += lanes<T>) refer_to_maxima<T>(statistics_, references_, p);
+    }
   }
 
   // R: the element of the rows, which may have been gathered.
@@ -164,7 +167,7 @@ class SegmentKernel {
         const ptrdiff_t count = positions_ - p < lanes<T> ? positions_ - p : lanes<T>;
         const auto row_terms = [&](ptrdiff_t i) { return terms_of_row(terms, i, c, classes); };
         const auto next_row = [&](ptrdiff_t i) { return ahead<R>(i, count, c, classes); };
-        reduce_rows<R, Terms>(classes, p, count, row_of, row_terms, next_row, is_skipped, out);
+        reduce_rows<R, Terms>(classes, p, count, row_of, row_terms, next_row, is_skipped, references_, out);
       }
     });
     for (ptrdiff_t p = 0; p < positions_; ++p) {
@@ -176,10 +179,11 @@ class SegmentKernel {
     const ptrdiff_t sum_lanes = problem_.classes <= few_classes ? 1 : lanes<T>;
     with_columns([&](const auto& terms) {
       if (path_ == Path::tile) {
-        reduce_columns<Plain>(scratch_logits_, batch_positions, classes, sum_lanes, positions_, terms, out);
+        reduce_columns<Plain>(scratch_logits_, batch_positions, classes, sum_lanes, positions_, terms, references_,
+                              out);
       } else {
         reduce_columns<E>(at<const Storage>(segment_.logits, first_, c), segment_.logits.class_stride, classes,
-                          sum_lanes, positions_, terms.from_class(c), out);
+                          sum_lanes, positions_, terms.from_class(c), references_, out);
       }
     });
   }
@@ -221,11 +225,11 @@ class SegmentKernel {
     auto* y = at<typename O::Storage>(segment_.output, first_ + p, c);
     const auto write = [&](const auto& terms) {
       if (path_ == Path::rows) {
-        write_row<E, O, logarithm>(row<E>(p, c, classes), y, classes, terms, statistics_, coefficients_, p,
+        write_row<E, O, logarithm>(row<E>(p, c, classes), y, classes, terms, references_, coefficients_, p,
                                    can_stream<O> && segment_.output_streams);
       } else {
         T* x = scratch_logits_ + p * classes;
-        write_row<Plain, Plain, logarithm>(x, x, classes, terms, statistics_, coefficients_, p, false);
+        write_row<Plain, Plain, logarithm>(x, x, classes, terms, references_, coefficients_, p, false);
         scatter_line<O>(x, classes, y, segment_.output.class_stride);
       }
     };
@@ -242,12 +246,12 @@ class SegmentKernel {
     const auto write = [&](const auto& terms) {
       if (path_ == Path::columns) {
         write_columns<E, O, logarithm>(at<const Storage>(segment_.logits, first_, 0), segment_.logits.class_stride, y,
-                                       segment_.output.class_stride, problem_.classes, positions_, terms, statistics_,
+                                       segment_.output.class_stride, problem_.classes, positions_, terms, references_,
                                        coefficients_);
         store_target_gradients<O>(y, 1, segment_.output.class_stride);
       } else {
         write_columns<Plain, Plain, logarithm>(scratch_logits_, batch_positions, scratch_logits_, batch_positions,
-                                               problem_.classes, positions_, terms, statistics_, coefficients_);
+                                               problem_.classes, positions_, terms, references_, coefficients_);
         store_target_gradients<Plain>(scratch_logits_, 1, batch_positions);
         store_tile<O>(scratch_logits_, y, segment_.output.position_stride, segment_.output.class_stride,
                       problem_.classes, positions_);
@@ -277,7 +281,8 @@ class SegmentKernel {
   void write_log_sum_exp() {
     alignas(64) double value[lanes<double>];
     for (ptrdiff_t p = 0; p < positions_; p += lanes<double>) {
-      store(value, log_sum_exp(load(statistics_.maximum + p), load(statistics_.count + p), load(statistics_.rest + p)));
+      store(value,
+            log_sum_exp<T>(load(statistics_.maximum + p), load(statistics_.count + p), load(statistics_.rest + p)));
       for (ptrdiff_t i = 0; i < lanes<double> && p + i < positions_; ++i) store_loss(p + i, value[i]);
     }
   }
@@ -369,6 +374,7 @@ class SegmentKernel {
   alignas(64) double scale_[batch_positions];
   Targets targets_;
   Statistics statistics_, next_;
+  References<T> references_;  // to the maxima of all classes, or of the last chunk
   Coefficients coefficients_;
 };
 

@@ -34,18 +34,12 @@ struct Reference {
   Vec<T> maximum, small_maximum, offset, lower, exponent;
 };
 
-// The references of a vector of positions, or more.
-template <class T, int positions = lanes<T>>
+// The references of a batch, a column for each position.
+template <class T>
 struct References {
-  alignas(64) T maximum[positions], small_maximum[positions], offset[positions], lower[positions], exponent[positions];
+  alignas(64) T maximum[batch_positions], small_maximum[batch_positions], offset[batch_positions];
+  alignas(64) T lower[batch_positions], exponent[batch_positions];
 
-  CROSSENT_INLINE void put(ptrdiff_t p, const Reference<T>& r) {
-    store(maximum + p, r.maximum);
-    store(small_maximum + p, r.small_maximum);
-    store(offset + p, r.offset);
-    store(lower + p, r.lower);
-    store(exponent + p, r.exponent);
-  }
   // Of positions p, p + 1, … as lanes, and of p alone.
   CROSSENT_INLINE Reference<T> along_positions(ptrdiff_t p) const {
     return {load(maximum + p), load(small_maximum + p), load(offset + p), load(lower + p), load(exponent + p)};
@@ -67,14 +61,36 @@ CROSSENT_INLINE Vec<double> zero_unless_finite(const Vec<double>& a) {
   return select(less(absolute(a), splat(__builtin_inf())), a, splat(0.0));
 }
 
-// For the maxima of a vector of positions; doubles fill `low` alone.
+// exp(offset - maximum) · 2^exponent, which turns what has been shifted by shift_of(maximum) into units of
+// exp(maximum).
 template <class T>
-CROSSENT_INLINE_LARGE Reference<T> reference_from(const Vec<double>& low, const Vec<double>& high) {
-  const Shift a = shift_of<T>(low), b = shift_of<T>(high);
-  const Vec<double> headroom = splat(ExpConstants<T>::headroom), small = splat(1 / linear_unit);
-  return {as_lanes<T>(low, high), as_lanes<T>(zero_unless_finite(low) * small, zero_unless_finite(high) * small),
-          as_lanes<T>(a.offset, b.offset), as_lanes<T>(lower_bound<T>(a), lower_bound<T>(b)),
-          as_lanes<T>(headroom - a.exponent, headroom - b.exponent)};
+CROSSENT_INLINE_LARGE Vec<double> inverse_unit_of(const Vec<double>& maximum, const Shift& shift) {
+  return scaled_exp<double, ExpConstantsOnTheWay<T>>(shift.offset - maximum, splat(-0x1p17), shift.exponent);
+}
+
+// The references and inverse units of positions p, p + 1, …, a vector of them, whose maxima are known.
+template <class T>
+CROSSENT_INLINE_LARGE void refer_to_maxima(Statistics& s, References<T>& references, ptrdiff_t p) {
+  const Vec<double> small = splat(1 / linear_unit), headroom = splat(ExpConstants<T>::headroom);
+  const auto shifted = [&](ptrdiff_t i, Shift& shift) __attribute__((always_inline)) {
+    const Vec<double> maximum = load(s.maximum + i);
+    shift = shift_of<T>(maximum);
+    store(s.inverse_unit + i, inverse_unit_of<T>(maximum, shift));
+    return maximum;
+  };
+  Shift a, b;
+  const Vec<double> low = shifted(p, a);
+  Vec<double> high = low;
+  if constexpr (sizeof(T) == 4) {
+    high = shifted(p + lanes<double>, b);
+  } else {
+    b = a;
+  }
+  store(references.maximum + p, as_lanes<T>(low, high));
+  store(references.small_maximum + p, as_lanes<T>(zero_unless_finite(low) * small, zero_unless_finite(high) * small));
+  store(references.offset + p, as_lanes<T>(a.offset, b.offset));
+  store(references.lower + p, as_lanes<T>(lower_bound<T>(a), lower_bound<T>(b)));
+  store(references.exponent + p, as_lanes<T>(headroom - a.exponent, headroom - b.exponent));
 }
 
 // One vector of logits x, with its targets t, as terms of the sums.
@@ -100,24 +116,14 @@ CROSSENT_INLINE_LARGE Sums<T, Terms::present> terms_of(const Vec<T>& x, [[maybe_
   }
 }
 
-// exp(offset - maximum) · 2^exponent, which turns what has been shifted by shift_of(maximum) into units of
-// exp(maximum).
-template <class T>
-CROSSENT_INLINE_LARGE Vec<double> inverse_unit_of(const Vec<double>& maximum) {
-  const Shift shift = shift_of<T>(maximum);
-  return scaled_exp(shift.offset - maximum, splat(-0x1p17), shift.exponent);
-}
-
 // rest in units of exp(maximum) instead of 2^(exponent - headroom).
 template <class T>
 CROSSENT_INLINE void use_units_of_maximum(Statistics& s, ptrdiff_t positions) {
   const Vec<double> headroom = splat(__builtin_ldexp(1.0, -(int)ExpConstants<T>::headroom));
   for (ptrdiff_t p = 0; p < positions; p += lanes<double>) {
-    const Vec<double> rest = load(s.rest + p), maximum = load(s.maximum + p);
-    const Vec<double> inverse_unit = inverse_unit_of<T>(maximum);
-    const auto is_finite = less(absolute(maximum), splat(__builtin_inf()));
-    store(s.rest + p, select(is_finite, rest * headroom * inverse_unit, rest));
-    store(s.inverse_unit + p, inverse_unit);
+    const Vec<double> rest = load(s.rest + p);
+    const auto is_finite = less(absolute(load(s.maximum + p)), splat(__builtin_inf()));
+    store(s.rest + p, select(is_finite, rest * headroom * load(s.inverse_unit + p), rest));
   }
 }
 
@@ -134,13 +140,13 @@ void merge(Statistics& total, const Statistics& next, ptrdiff_t positions) {
       return of_greater ? select(b_is_greater, from_b, from_a) : select(b_is_greater, from_a, from_b);
     };
     const ExactSum gap = two_sum(lesser, zero - greater);
-    const Vec<double> factor = exp_of_sum(gap.sum, gap.error);
+    const Vec<double> factor = exp_of_sum<T>(gap.sum, gap.error);
     const Vec<double> rest = pick(total.rest, next.rest, true), lesser_rest = pick(total.rest, next.rest, false);
     const Vec<double> count = pick(total.count, next.count, true), lesser_count = pick(total.count, next.count, false);
     store(total.rest + p, rest + select(are_equal, lesser_rest, (lesser_count + lesser_rest) * factor));
     store(total.count + p, count + select(are_equal, lesser_count, zero));
     store(total.maximum + p, greater);
-    store(total.inverse_unit + p, inverse_unit_of<T>(greater));
+    store(total.inverse_unit + p, inverse_unit_of<T>(greater, shift_of<T>(greater)));
     const auto small = [&](const Vec<double>& m) { return zero_unless_finite(m) * splat(1 / linear_unit); };
     const auto moved = [&](const Statistics& s, const Vec<double>& from) {
       return load(s.linear + p) + load(s.mass + p) * (small(greater) - small(from));

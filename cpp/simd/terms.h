@@ -19,8 +19,8 @@ struct BaseTerms {
 
   BaseTerms from_class(ptrdiff_t c) const { return {base + c}; }
   // Classes c, c + 1, … as lanes.
-  CROSSENT_INLINE Vec<T> along_classes(ptrdiff_t c, FirstLanes present) const {
-    return load_partial<PlainOf<T>>(base + c, present, 0);
+  CROSSENT_INLINE Vec<T> along_classes(ptrdiff_t c, FirstLanes some) const {
+    return load_partial<PlainOf<T>>(base + c, some, 0);
   }
   // Positions p, p + 1, … of class c as lanes.
   CROSSENT_INLINE Vec<T> along_positions(ptrdiff_t c, ptrdiff_t, ptrdiff_t) const { return splat(base[c]); }
@@ -35,10 +35,10 @@ struct ProbabilityTerms {
   ProbabilityTerms from_class(ptrdiff_t c) const {
     return {base + c, factor + c, probability + c * class_stride, class_stride};
   }
-  CROSSENT_INLINE Vec<T> along_classes(ptrdiff_t c, FirstLanes present) const {
+  CROSSENT_INLINE Vec<T> along_classes(ptrdiff_t c, FirstLanes some) const {
     using P = PlainOf<T>;
-    return fma(load_partial<P>(factor + c, present, 0), load_partial<P>(probability + c, present, 0),
-               load_partial<P>(base + c, present, 0));
+    return fma(load_partial<P>(factor + c, some, 0), load_partial<P>(probability + c, some, 0),
+               load_partial<P>(base + c, some, 0));
   }
   CROSSENT_INLINE Vec<T> along_positions(ptrdiff_t c, ptrdiff_t p, ptrdiff_t count) const {
     return fma(splat(factor[c]), load_partial<PlainOf<T>>(probability + c * class_stride + p, count, 0),

@@ -8,6 +8,23 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
+template <class E>
+CROSSENT_INLINE Vec<typename E::Real> load_strided(const typename E::Storage* x, ptrdiff_t stride, ptrdiff_t count) {
+  if (stride == 1) return load_partial<E>(x, count, 0);
+  alignas(64) typename E::Storage memory[element_lanes<E>] = {};
+  for (ptrdiff_t i = 0; i < count; ++i) memory[i] = x[i * stride];
+  return E::load(memory);
+}
+
+template <class E>
+CROSSENT_INLINE void store_strided(typename E::Storage* y, ptrdiff_t stride, ptrdiff_t count,
+                                   const Vec<typename E::Real>& value) {
+  if (stride == 1) return store_partial<E>(y, value, count);
+  alignas(64) typename E::Storage memory[element_lanes<E>];
+  E::store(memory, value);
+  for (ptrdiff_t i = 0; i < count; ++i) y[i * stride] = memory[i];
+}
+
 // tile[c · batch_positions + p] = the element of class c at position p; positions beyond the last are 0.
 template <class E>
 void load_tile(const typename E::Storage* x, ptrdiff_t position_stride, ptrdiff_t class_stride, ptrdiff_t classes,
@@ -19,20 +36,23 @@ void load_tile(const typename E::Storage* x, ptrdiff_t position_stride, ptrdiff_
     for (ptrdiff_t c = 0; c < classes; c += width) {
       const ptrdiff_t used = classes - c < width ? classes - c : width;
       Vec<T> block[width];
-      for (ptrdiff_t i = 0; i < width; ++i) {
-        block[i] = splat<T>(0);
-        if (i >= present) continue;
-        const auto* row = x + (p + i) * position_stride + c * class_stride;
-        if (class_stride == 1) {
-          block[i] = load_partial<E>(row, used, 0);
-        } else {
-          alignas(64) typename E::Storage memory[width] = {};
-          for (ptrdiff_t k = 0; k < used; ++k) memory[k] = row[k * class_stride];
-          block[i] = E::load(memory);
+      const auto* first_row = x + p * position_stride + c * class_stride;
+      if (parts == 1 && class_stride == 1 && present == width) {
+        const FirstLanes lanes_used = first_lanes<T>(used);
+        repeat<width>(CROSSENT_EACH(i) {
+          const auto* row = first_row + i * position_stride;
+          __builtin_prefetch(row + batch_positions * position_stride);  // of the batch after this one
+          block[i] = load_partial<E>(row, lanes_used, 0);
+        });
+      } else {
+        for (ptrdiff_t i = 0; i < width; ++i) {
+          block[i] = i < present ? load_strided<E>(first_row + i * position_stride, class_stride, used) : splat<T>(0);
         }
       }
       transpose(block);
-      for (ptrdiff_t i = 0; i < used; ++i) store(tile + (c + i) * batch_positions + p, block[i]);
+      repeat<width>(CROSSENT_EACH(i) {
+        if (i < used) store(tile + (c + i) * batch_positions + p, block[i]);
+      });
     }
   }
 }
@@ -47,18 +67,17 @@ void store_tile(const typename O::Real* tile, typename O::Storage* y, ptrdiff_t 
     for (ptrdiff_t c = 0; c < classes; c += width) {
       const ptrdiff_t used = classes - c < width ? classes - c : width;
       Vec<T> block[width];
-      for (ptrdiff_t i = 0; i < width; ++i) {
-        block[i] = i < used ? load(tile + (c + i) * batch_positions + p) : splat<T>(0);
-      }
+      repeat<width>(
+          CROSSENT_EACH(i) { block[i] = i < used ? load(tile + (c + i) * batch_positions + p) : splat<T>(0); });
       transpose(block);
-      for (ptrdiff_t i = 0; i < present; ++i) {
-        auto* row = y + (p + i) * position_stride + c * class_stride;
-        if (class_stride == 1) {
-          store_partial<O>(row, block[i], used);
-        } else {
-          alignas(64) typename O::Storage memory[width];
-          O::store(memory, block[i]);
-          for (ptrdiff_t k = 0; k < used; ++k) row[k * class_stride] = memory[k];
+      auto* first_row = y + p * position_stride + c * class_stride;
+      if (parts == 1 && class_stride == 1) {
+        repeat<width>(CROSSENT_EACH(i) {
+          if (i < present) store_partial<O>(first_row + i * position_stride, block[i], used);
+        });
+      } else {
+        for (ptrdiff_t i = 0; i < present; ++i) {
+          store_strided<O>(first_row + i * position_stride, class_stride, used, block[i]);
         }
       }
     }

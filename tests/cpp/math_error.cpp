@@ -75,7 +75,7 @@ long double error_of_exp_of_sum(std::mt19937_64& random, int count) {
       high[i] = uniform(random);
       low[i] = half(random) * (std::nextafter(high[i], 0.0) - high[i]);
     }
-    store(result, exp_of_sum(load(high), load(low)));
+    store(result, exp_of_sum<double>(load(high), load(low)));
     for (int i = 0; i < 8; ++i) {
       const long double exact = std::exp(static_cast<long double>(high[i]) + low[i]);
       worst = std::max(worst, ulps(result[i], exact, 53));
@@ -98,7 +98,7 @@ long double error_of_log(std::mt19937_64& random, int count) {
              : kind == 3 ? std::ldexp(mantissa(random), normal(random))
                          : std::ldexp(mantissa(random), tiny(random));
     }
-    store(result, log_of_sum(load(a), load(b)));
+    store(result, log_of_sum<double>(load(a), load(b)));
     for (int i = 0; i < 8; ++i) {
       const long double exact = a[i] == 0 ? std::log(static_cast<long double>(b[i]))
                                           : std::log1p(static_cast<long double>(b[i]) + (a[i] - 1));
