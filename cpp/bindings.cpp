@@ -1,5 +1,5 @@
-// The only file that knows Python. Each function views its arrays (checked, never converted), releases the GIL, calls
-// C++.
+// The functions of _core; with plain_call.cpp the only file that knows Python. Each function views its arrays (checked,
+// never converted), releases the GIL, calls C++.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -9,16 +9,15 @@
 
 #include "binary_loss.h"
 #include "dispatch.h"
+#include "kept_memory.h"
 #include "loss.h"
 #include "parallel.h"
+#include "plain_call.h"
 
 namespace py = pybind11;
 using namespace crossent;
 
 namespace {
-
-// Below this many elements a call is over before another thread would have taken the GIL.
-constexpr ptrdiff_t elements_worth_releasing_the_gil = 1 << 14;
 
 [[noreturn]] void refuse(const char* name, const char* why) {
   throw py::type_error(std::string("_core: ") + name + " " + why);
@@ -135,7 +134,7 @@ std::string position_text(const py::array& target, ptrdiff_t index) {
 double cross_entropy_binding(const py::array& logits, const py::array& target, const py::object& weight,
                              std::optional<int64_t> ignore_index, double label_smoothing, const std::string& reduction,
                              const py::object& grad_output, const py::object& losses, const py::object& gradient) {
-  CrossEntropyCall call = {};
+  CrossEntropyCall call;
   call.layout = layout_of(logits);
   call.classes = logits.shape(logits.ndim() - 1);
   if (call.classes == 0 && call.layout.positions() > 0) refuse("logits", "has no classes");
@@ -262,6 +261,13 @@ double binary_cross_entropy_binding(const py::array& x, const py::array& target,
   return without_gil(x.size(), [&] { return binary_cross_entropy(call); });
 }
 
+// Bytes for a large result. They are given back when the last array that views them is gone.
+py::array_t<uint8_t> kept_bytes(py::ssize_t count) {
+  void* memory = take_memory(static_cast<size_t>(count));
+  const py::capsule owner(memory, give_memory);
+  return py::array_t<uint8_t>(count, static_cast<uint8_t*>(memory), owner);
+}
+
 py::dict build_info() {
   py::dict info;
   info["version"] = CROSSENT_VERSION;
@@ -286,6 +292,11 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.def("softmax", &softmax_binding);
   m.def("logsumexp", &logsumexp_binding);
   m.def("binary_cross_entropy", &binary_cross_entropy_binding);
+  add_plain_calls(m.ptr());
+  m.def("kept_bytes", &kept_bytes);
+  m.def("release_memory", &release_memory);
+  m.attr("kept_memory_smallest") = kept_memory_smallest;
+  m.attr("kept_memory_limit") = kept_memory_limit;
   m.def("set_num_threads", &set_thread_limit);
   m.def("get_num_threads", &thread_limit);
   m.def("instruction_sets", &supported_instruction_sets);

@@ -19,6 +19,7 @@ ptrdiff_t Layout::positions() const {
 
 void Layout::simplify() {
   axes = static_cast<int>(std::remove_if(axis, axis + axes, [](const Axis& a) { return a.extent == 1; }) - axis);
+  if (axes <= 1) return;
   const auto step = [](const Axis& a) {  // a broadcast axis goes to the outside
     return a.stride[0] == 0 ? std::numeric_limits<ptrdiff_t>::max() : std::abs(a.stride[0]);
   };
@@ -37,7 +38,7 @@ void Layout::simplify() {
       axis[++last] = inner;
     }
   }
-  if (axes > 0) axes = last + 1;
+  axes = last + 1;
 
   // A line of a few positions is hardly worth a kernel's start: the longest axis takes its place.
   if (axes > 1 && axis[axes - 1].extent <= short_line) {

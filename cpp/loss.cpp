@@ -16,33 +16,56 @@
 namespace crossent {
 namespace {
 
-// One pass over class indices: what the mean divides by, and whether all of them are classes.
+// What the mean divides by, and whether all targets are classes.
 struct TargetScan {
   double weight_sum = 0;  // of the valid targets; their number without weights
   ptrdiff_t bad_position = -1;
 };
 
+bool is_class(int64_t label, ptrdiff_t classes) {
+  return static_cast<uint64_t>(label) < static_cast<uint64_t>(classes);
+}
+
+bool is_ignored(const CrossEntropyCall& call, int64_t label) {
+  return call.has_ignore_index && label == call.ignore_index;
+}
+
+ptrdiff_t first_bad_position(const CrossEntropyCall& call, ptrdiff_t first, ptrdiff_t end) {
+  for (ptrdiff_t p = first; p < end; ++p) {
+    const int64_t label = read_once(call.target + p);
+    if (!is_ignored(call, label) && !is_class(label, call.classes)) return p;
+  }
+  return -1;  // the target was changed meanwhile
+}
+
+double weight_of_targets(const CrossEntropyCall& call, ptrdiff_t first, ptrdiff_t end) {
+  LongSum sum;
+  for (ptrdiff_t p = first; p < end; ++p) {
+    const int64_t label = read_once(call.target + p);
+    if (!is_ignored(call, label) && is_class(label, call.classes)) sum.add(call.weight[label]);
+  }
+  return sum.total();
+}
+
+// One pass over the class indices, without a branch, and others only where they are needed.
 TargetScan scan_targets(const CrossEntropyCall& call, ptrdiff_t positions) {
   constexpr ptrdiff_t block_positions = 1 << 14;
   const ptrdiff_t blocks = (positions + block_positions - 1) / block_positions;
-  std::vector<TargetScan> found(static_cast<size_t>(blocks));
+  PerBlock<TargetScan> found(blocks);
   for_each_block(blocks, threads_for(positions, blocks), [&](ptrdiff_t block, int) {
-    TargetScan scan;
-    LongSum weight_sum;
-    ptrdiff_t valid = 0;
     const ptrdiff_t first = block * block_positions, end = std::min(positions, first + block_positions);
+    TargetScan& scan = found[block];
+    ptrdiff_t valid = 0;
+    bool is_bad = false;
     for (ptrdiff_t p = first; p < end; ++p) {
       const int64_t label = read_once(call.target + p);
-      if (call.has_ignore_index && label == call.ignore_index) continue;
-      if (static_cast<uint64_t>(label) >= static_cast<uint64_t>(call.classes)) {
-        scan.bad_position = p;
-        break;
-      }
-      ++valid;
-      if (call.weight) weight_sum.add(call.weight[label]);
+      const bool counts = !call.has_ignore_index | (label != call.ignore_index);
+      is_bad |= counts & !is_class(label, call.classes);
+      valid += counts;
     }
-    scan.weight_sum = call.weight ? weight_sum.total() : static_cast<double>(valid);
-    found[static_cast<size_t>(block)] = scan;
+    scan.weight_sum = static_cast<double>(valid);
+    if (is_bad) scan.bad_position = first_bad_position(call, first, end);
+    if (call.weight) scan.weight_sum = weight_of_targets(call, first, end);
   });
   TargetScan all;
   LongSum weight_sum;
@@ -160,7 +183,7 @@ SegmentResult run(const Layout& layout, const Segment& start) {
   const bool output_streams = streams(start, positions);
   const auto kernel = start.logits.element == Element::f64 ? kernels.segment_double : kernels.segment_float;
   Scratch scratch(scratch_for(start, problem.classes), threads);
-  std::vector<SegmentResult> results(static_cast<size_t>(blocks));
+  PerBlock<SegmentResult> results(blocks);
   for_each_block(blocks, threads, [&](ptrdiff_t block, int thread) {
     LongSum sum;
     bool target_changed = false;
@@ -186,7 +209,7 @@ SegmentResult run(const Layout& layout, const Segment& start) {
       target_changed |= result.target_changed;
       position += line.count;
     }
-    results[static_cast<size_t>(block)] = {sum.sum, sum.error, target_changed};
+    results[block] = {sum.sum, sum.error, target_changed};
   });
   LongSum sum;
   SegmentResult all = {0, 0, false};

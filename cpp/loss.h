@@ -29,18 +29,18 @@ enum class Reduction : uint8_t { none, mean, sum };
 
 struct CrossEntropyCall {
   Layout layout;
-  ptrdiff_t classes;
+  ptrdiff_t classes = 0;
   Operand logits, gradient, probabilities;  // the last two may be absent
-  const int64_t* target;                    // class indices in C order, or null
-  const double* weight;                     // by class, or null
-  bool has_ignore_index;
-  int64_t ignore_index;
-  double label_smoothing;
-  Reduction reduction;
-  double grad_output;          // for every position, unless
-  const double* grad_outputs;  // each has its own
-  void* losses;                // by position, or null
-  bool losses_are_f64;
+  const int64_t* target = nullptr;          // class indices in C order, or null
+  const double* weight = nullptr;           // by class, or null
+  bool has_ignore_index = false;
+  int64_t ignore_index = 0;
+  double label_smoothing = 0;
+  Reduction reduction = Reduction::mean;
+  double grad_output = 1;                // for every position, unless
+  const double* grad_outputs = nullptr;  // each has its own
+  void* losses = nullptr;                // by position, or null
+  bool losses_are_f64 = false;
 };
 
 struct CrossEntropyOutcome {

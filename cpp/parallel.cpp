@@ -80,7 +80,7 @@ int threads_for(ptrdiff_t elements, ptrdiff_t blocks) {
   return static_cast<int>(std::min<ptrdiff_t>(worth, thread_limit()));
 }
 
-void for_each_block(ptrdiff_t blocks, int threads, const std::function<void(ptrdiff_t, int)>& task) {
+void for_each_block(ptrdiff_t blocks, int threads, const BlockTask& task) {
 #if defined(_OPENMP)
   if (threads > 1) {
     survive_forks();

@@ -3,9 +3,38 @@
 #pragma once
 
 #include <cstddef>
-#include <functional>
+#include <vector>
 
 namespace crossent {
+
+// A callable of (block, thread) that the caller owns.
+class BlockTask {
+ public:
+  template <class Callable>
+  BlockTask(const Callable& callable)  // NOLINT: a lambda is meant to become one
+      : callable_(&callable),
+        call_([](const void* c, ptrdiff_t block, int thread) { (*static_cast<const Callable*>(c))(block, thread); }) {}
+  void operator()(ptrdiff_t block, int thread) const { call_(callable_, block, thread); }
+
+ private:
+  const void* callable_;
+  void (*call_)(const void*, ptrdiff_t, int);
+};
+
+// A value for each block, without a heap for the one block of a small call.
+template <class Value>
+class PerBlock {
+ public:
+  explicit PerBlock(ptrdiff_t blocks) : many_(blocks > 1 ? static_cast<size_t>(blocks) : 0), blocks_(blocks) {}
+  Value& operator[](ptrdiff_t block) { return *(begin() + block); }
+  Value* begin() { return blocks_ > 1 ? many_.data() : &one_; }
+  Value* end() { return begin() + blocks_; }
+
+ private:
+  Value one_ = {};
+  std::vector<Value> many_;
+  ptrdiff_t blocks_;
+};
 
 // The version of OpenMP in the build (201511, say), or 0.
 int openmp_version();
@@ -21,6 +50,6 @@ int threads_for(ptrdiff_t elements, ptrdiff_t blocks);
 // task(block, thread) for every block, on `threads` threads; with one thread no parallel region is entered. Tasks run
 // in the default floating-point environment (round to nearest, denormals kept), whatever the caller's or a worker's is,
 // and the caller's is restored. A task must not throw.
-void for_each_block(ptrdiff_t blocks, int threads, const std::function<void(ptrdiff_t block, int thread)>& task);
+void for_each_block(ptrdiff_t blocks, int threads, const BlockTask& task);
 
 }  // namespace crossent

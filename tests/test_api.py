@@ -36,6 +36,7 @@ SIGNATURES = {
     ),
     "set_num_threads": "(n)",
     "get_num_threads": "()",
+    "release_memory": "()",
     "show_config": "()",
 }
 

@@ -28,7 +28,7 @@ class SegmentKernel {
     scratch_logits_ = static_cast<T*>(segment.scratch);
     const ptrdiff_t most = path_ == Path::tile ? problem_.classes * batch_positions : chunk_classes;
     scratch_probabilities_ = scratch_logits_ + (most < chunk_classes ? most : chunk_classes);
-    for (ptrdiff_t p = 0; p < batch_positions; ++p) {
+    for (ptrdiff_t p = 0; p < batch_positions && p < segment.positions + lanes_at_most; ++p) {
       scale_[p] = *segment_.scale * problem_.unit;
       targets_.index[p] = -1;
       targets_.is_live[p] = 1;

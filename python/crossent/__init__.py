@@ -21,7 +21,7 @@ from .binary import (
     binary_cross_entropy_with_logits,
     binary_cross_entropy_with_logits_with_grad,
 )
-from .config import __version__, get_num_threads, set_num_threads, show_config
+from .config import __version__, get_num_threads, release_memory, set_num_threads, show_config
 from .losses import cross_entropy, cross_entropy_with_grad, nll_loss
 from .modules import CrossEntropyLoss, NLLLoss
 
@@ -38,6 +38,7 @@ __all__ = [
     "log_softmax",
     "logsumexp",
     "nll_loss",
+    "release_memory",
     "set_num_threads",
     "show_config",
     "softmax",

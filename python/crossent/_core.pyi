@@ -24,6 +24,12 @@ def cross_entropy(
     grad: _Values | None,  # out, (*positions, classes), any strides
     /,
 ) -> float: ...
+def plain_cross_entropy(  # the mean; None where it takes a closer look
+    logits: object, target: object, ignore_index: object, /
+) -> float | None: ...
+def plain_cross_entropy_with_grad(
+    logits: object, target: object, ignore_index: object, /
+) -> tuple[float, NDArray[Any]] | None: ...
 def softmax(x: _Values, out: _Values, logarithm: bool, /) -> None: ...
 def logsumexp(
     x: _Values,
@@ -41,6 +47,12 @@ def binary_cross_entropy(
     grad: _Values | None,  # out, x's shape
     /,
 ) -> float: ...  # the sum of the losses
+def kept_bytes(count: int, /) -> NDArray[np.uint8]: ...
+def release_memory() -> int: ...  # bytes
+
+kept_memory_smallest: int
+kept_memory_limit: int
+
 def set_num_threads(count: int, /) -> None: ...
 def get_num_threads() -> int: ...
 def instruction_sets() -> list[str]: ...  # those this CPU runs, best first

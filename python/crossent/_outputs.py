@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _core
+
 #: Bound of the search for a shared element; views made by slicing need a few steps only.
 _OVERLAP_WORK_LIMIT = 100_000
 
@@ -17,9 +19,13 @@ def empty_losses(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
 def empty_like(values: NDArray[Any]) -> NDArray[Any]:
     """Return room for as many values in the same order of axes in memory, so that both are read and written alike.
 
-    A broadcast array, which has strides of 0, has no order of axes; its twin is C-ordered.
+    A broadcast array, which has strides of 0, has no order of axes; its twin is C-ordered. A large array gets memory
+    that the core keeps when the array is gone, for the next one: see ``release_memory``.
     """
-    return np.empty(values.shape, values.dtype) if 0 in values.strides else np.empty_like(values)
+    empty = np.empty(values.shape, values.dtype) if 0 in values.strides else np.empty_like(values)
+    if not _core.kept_memory_smallest <= empty.nbytes <= _core.kept_memory_limit:
+        return empty
+    return np.ndarray(empty.shape, empty.dtype, _core.kept_bytes(empty.nbytes), strides=empty.strides)
 
 
 def result_or_scalar(result: NDArray[Any]) -> NDArray[Any]:

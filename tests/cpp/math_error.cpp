@@ -66,6 +66,7 @@ long double error_of_double_exp(std::mt19937_64& random, int count) {
   return worst;
 }
 
+template <class T>
 long double error_of_exp_of_sum(std::mt19937_64& random, int count) {
   std::uniform_real_distribution<double> uniform(-700, 0), half(-0.5, 0.5);
   long double worst = 0;
@@ -75,7 +76,7 @@ long double error_of_exp_of_sum(std::mt19937_64& random, int count) {
       high[i] = uniform(random);
       low[i] = half(random) * (std::nextafter(high[i], 0.0) - high[i]);
     }
-    store(result, exp_of_sum<double>(load(high), load(low)));
+    store(result, exp_of_sum<T>(load(high), load(low)));
     for (int i = 0; i < 8; ++i) {
       const long double exact = std::exp(static_cast<long double>(high[i]) + low[i]);
       worst = std::max(worst, ulps(result[i], exact, 53));
@@ -85,6 +86,7 @@ long double error_of_exp_of_sum(std::mt19937_64& random, int count) {
 }
 
 // log(a + b) with b from 2^-1060 to 2^60 beside a = 1, 2, 3 and 0; near 1 from both sides too.
+template <class T>
 long double error_of_log(std::mt19937_64& random, int count) {
   std::uniform_real_distribution<double> mantissa(1, 2), small(-0.5, 0.5);
   std::uniform_int_distribution<int> tiny(-1000, 60), normal(-1000, 1000);
@@ -98,7 +100,7 @@ long double error_of_log(std::mt19937_64& random, int count) {
              : kind == 3 ? std::ldexp(mantissa(random), normal(random))
                          : std::ldexp(mantissa(random), tiny(random));
     }
-    store(result, log_of_sum<double>(load(a), load(b)));
+    store(result, log_of_sum<T>(load(a), load(b)));
     for (int i = 0; i < 8; ++i) {
       const long double exact = a[i] == 0 ? std::log(static_cast<long double>(b[i]))
                                           : std::log1p(static_cast<long double>(b[i]) + (a[i] - 1));
@@ -121,7 +123,9 @@ int main(int, char** arguments) {
   std::mt19937_64 random(20240229);
   bool is_good = report("float exp", error_of_float_exp(step), scaled_exp_ulp);
   is_good &= report("double exp", error_of_double_exp(random, count), scaled_exp_ulp);
-  is_good &= report("double exp of a sum", error_of_exp_of_sum(random, count), exp_of_sum_ulp);
-  is_good &= report("double log of a sum", error_of_log(random, count), log_of_sum_ulp);
+  is_good &= report("double exp of a sum", error_of_exp_of_sum<double>(random, count), exp_of_sum_ulp);
+  is_good &= report("exp of a sum for floats", error_of_exp_of_sum<float>(random, count), std::ldexp(1, 53 - 38));
+  is_good &= report("double log of a sum", error_of_log<double>(random, count), log_of_sum_ulp);
+  is_good &= report("log of a sum for floats", error_of_log<float>(random, count), std::ldexp(1, 53 - 36));
   return is_good ? 0 : 1;
 }

@@ -1,0 +1,110 @@
+"""The memory of large results is kept for the next one: within a limit, given back on request, never shared by two."""
+
+import os
+import threading
+from collections.abc import Iterator
+
+import crossent
+import numpy as np
+import pytest
+from crossent import _core
+
+ROWS = _core.kept_memory_smallest // 4000 + 1
+LOGITS = np.linspace(-1, 1, ROWS * 1000, dtype=np.float32).reshape(ROWS, 1000)
+TARGET = np.arange(ROWS) % 1000
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept() -> Iterator[None]:
+    crossent.release_memory()
+    yield
+    crossent.release_memory()
+
+
+def test_the_next_gradient_has_the_last_ones_memory() -> None:
+    grad = crossent.cross_entropy_with_grad(LOGITS, TARGET)[1]
+    address, expected = grad.ctypes.data, grad.copy()
+    del grad
+    grad = crossent.cross_entropy_with_grad(LOGITS, TARGET)[1]
+    assert grad.ctypes.data == address
+    np.testing.assert_array_equal(grad, expected, strict=True)
+
+
+def test_arrays_alive_at_the_same_time_have_their_own() -> None:
+    grads = [crossent.cross_entropy_with_grad(LOGITS, TARGET, grad_output=k)[1] for k in (1.0, 2.0, 4.0)]
+    view = grads[0][5:7, 3:]
+    expected = view.copy()
+    del grads[0]
+    crossent.softmax(LOGITS)
+    np.testing.assert_array_equal(view, expected)  # a view keeps the memory in use
+    np.testing.assert_array_equal(grads[1], grads[0] * 2)
+
+
+def test_released() -> None:
+    assert crossent.release_memory() == 0
+    result = crossent.softmax(LOGITS)
+    assert crossent.release_memory() == 0  # it is in use
+    size = result.nbytes
+    del result
+    assert size <= crossent.release_memory() <= 2 * size + 2**22
+    assert crossent.release_memory() == 0
+
+
+def test_small_results_and_out_are_not_kept() -> None:
+    crossent.cross_entropy_with_grad(LOGITS[:10], TARGET[:10])
+    crossent.cross_entropy_with_grad(LOGITS, TARGET, out=np.empty_like(LOGITS))
+    assert crossent.release_memory() == 0
+
+
+def test_limit() -> None:
+    pieces = [_core.kept_bytes(_core.kept_memory_limit // 4) for _ in range(6)]  # untouched, so not even in memory
+    pieces.clear()
+    assert 0 < crossent.release_memory() <= _core.kept_memory_limit
+
+
+def test_much_smaller_results_dont_take_a_large_piece() -> None:
+    del_me = _core.kept_bytes(16 * _core.kept_memory_smallest)
+    address = del_me.ctypes.data
+    del del_me
+    assert crossent.softmax(LOGITS).ctypes.data != address
+
+
+def test_kind_of_array() -> None:
+    for logits in (LOGITS, LOGITS.astype(np.float64), np.asfortranarray(LOGITS), LOGITS.astype(np.float16).repeat(2, 0)):
+        grad = crossent.cross_entropy_with_grad(logits, np.zeros(len(logits), int))[1]
+        twin = np.empty_like(logits)
+        assert (grad.dtype, grad.shape, grad.strides) == (twin.dtype, twin.shape, twin.strides)
+        assert grad.flags.writeable
+        assert grad.flags.aligned
+
+
+def test_threads_at_once() -> None:
+    expected = crossent.cross_entropy_with_grad(LOGITS, TARGET)[1].copy()
+    wrong = []
+
+    def work() -> None:
+        for _ in range(20):
+            if not np.array_equal(crossent.cross_entropy_with_grad(LOGITS, TARGET)[1], expected):
+                wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_a_copy() -> None:
+    grad = crossent.cross_entropy_with_grad(LOGITS, TARGET)[1]
+    expected = grad.copy()
+    pid = os.fork()
+    if pid == 0:
+        grad[:] = 7
+        del grad
+        again = crossent.cross_entropy_with_grad(LOGITS, TARGET)[1]
+        os._exit(0 if np.array_equal(again, expected) else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    np.testing.assert_array_equal(grad, expected)
