@@ -40,7 +40,7 @@ CROSSENT_INLINE void write_vector(typename O::Storage* y, const Vec<typename O::
 // cache.
 template <class E, class O, bool logarithm, class Terms>
 void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t classes, const Terms& terms,
-               const References<typename E::Real>& references, const Coefficients& k, ptrdiff_t p, bool streams) {
+               const References<typename E::Real>& references, const Coefficients& k, ptrdiff_t p, ptrdiff_t y_stride, bool streams) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>;
   if (k.substitute[p] != 1) {
@@ -66,13 +66,17 @@ void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t c
     if (before > 0) write_partially(before < classes ? before : classes);
     c = before;
   }
+  const ptrdiff_t ahead = streams ? 0 : lanes_at_most * y_stride;
   // Four vectors are computed before the first is stored: loads that follow a store to the same place in another page
   // wait.
   constexpr int vectors = parts == 1 ? 4 : 1;
   for (; c + vectors * width <= classes; c += vectors * width) {
     Vec<T> result[vectors];
     repeat<vectors>(CROSSENT_EACH(v) { result[v] = output_at(v); });
-    repeat<vectors>(CROSSENT_EACH(v) { write_vector<O>(y + c + v * width, result[v], streams); });
+    repeat<vectors>(CROSSENT_EACH(v) {
+      if (!streams) __builtin_prefetch(y + c + v * width + ahead, 1);
+      write_vector<O>(y + c + v * width, result[v], streams);
+    });
   }
   for (; c + width <= classes; c += width) write_vector<O>(y + c, output_at(0), streams);
   if (c < classes) write_partially(classes - c);
@@ -96,6 +100,7 @@ void write_columns(const typename E::Storage* x, ptrdiff_t x_class_stride, typen
       if constexpr (Terms::present) t = terms.along_positions(c, p, count);
       const Vec<T> logits = load_partial<E>(x + c * x_class_stride + p, present, 0);
       const Vec<T> value = output_of<T, logarithm, Terms::present>(logits, t, o);
+      __builtin_prefetch(y + c * y_class_stride + p + batch_positions, 1);
       store_partial<O>(y + c * y_class_stride + p, select(is_computed, value, o.substitute), count);
     }
   }

@@ -141,6 +141,7 @@ CROSSENT_INLINE void column_maxima(const typename E::Storage* x, ptrdiff_t class
   for (ptrdiff_t c = 0; c < classes; ++c) {
     repeat<vectors>(CROSSENT_EACH(v) {
       const auto* p = x + c * class_stride + v * lanes<T>;
+      if constexpr (vectors > 1) __builtin_prefetch(p + batch_positions);  // for the batch after this one
       m[v] = max(vectors == 1 ? load_partial<E>(p, count, 0) : E::load(p), m[v]);
     });
   }

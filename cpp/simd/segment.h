@@ -226,10 +226,10 @@ class SegmentKernel {
     const auto write = [&](const auto& terms) {
       if (path_ == Path::rows) {
         write_row<E, O, logarithm>(row<E>(p, c, classes), y, classes, terms, references_, coefficients_, p,
-                                   can_stream<O> && segment_.output_streams);
+                                   segment_.output.position_stride, can_stream<O> && segment_.output_streams);
       } else {
         T* x = scratch_logits_ + p * classes;
-        write_row<Plain, Plain, logarithm>(x, x, classes, terms, references_, coefficients_, p, false);
+        write_row<Plain, Plain, logarithm>(x, x, classes, terms, references_, coefficients_, p, 0, false);
         scatter_line<O>(x, classes, y, segment_.output.class_stride);
       }
     };

@@ -73,7 +73,11 @@ void store_tile(const typename O::Real* tile, typename O::Storage* y, ptrdiff_t 
       auto* first_row = y + p * position_stride + c * class_stride;
       if (parts == 1 && class_stride == 1) {
         repeat<width>(CROSSENT_EACH(i) {
-          if (i < present) store_partial<O>(first_row + i * position_stride, block[i], used);
+          if (i < present) {
+            auto* row = first_row + i * position_stride;
+            __builtin_prefetch(row + batch_positions * position_stride, 1);
+            store_partial<O>(row, block[i], used);
+          }
         });
       } else {
         for (ptrdiff_t i = 0; i < present; ++i) {
