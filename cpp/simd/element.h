@@ -98,9 +98,9 @@ __attribute__((noinline)) Vec<typename E::Real> load_few(const typename E::Stora
                                                          typename E::Real fill) {
   alignas(64) typename E::Storage memory[element_lanes<E>] = {};
   alignas(64) typename E::Real lane[element_lanes<E>];
-  for (ptrdiff_t i = 0; i < count; ++i) memory[i] = p[i];
+  __builtin_memcpy(memory, p, (size_t)(count > 0 ? count : 0) * sizeof(*p));
   store(lane, E::load(memory));
-  for (ptrdiff_t i = count; i < element_lanes<E>; ++i) lane[i] = fill;
+  for (ptrdiff_t i = count > 0 ? count : 0; i < element_lanes<E>; ++i) lane[i] = fill;
   return load(lane);
 }
 
@@ -154,6 +154,17 @@ CROSSENT_INLINE Vec<typename E::Real> load_partial(const typename E::Storage* p,
   return {E::load_masked(p, present.bits, fill)};
 #else
   if (present.count >= element_lanes<E>) return E::load(p);
+#if defined(__AVX2__)
+  using T = typename E::Real;
+  if constexpr (sizeof(typename E::Storage) >= 4) {
+    return each_part<Vec<T>>(CROSSENT_EACH(i) {
+      constexpr ptrdiff_t part_lanes = Vec<T>::lanes_per_part;
+      const __m256i mask = first_lanes_mask(present.count - i * part_lanes, sizeof(T));
+      const auto fills = typename Vec<T>::Register{} + fill;
+      return select((typename NativeTypes<T>::Mask)mask, load_masked(p + i * part_lanes, mask), fills);
+    });
+  }
+#endif
   return load_few<E>(p, present.count, fill);
 #endif
 }
@@ -167,7 +178,7 @@ template <class E>
 __attribute__((noinline)) void store_few(typename E::Storage* p, const Vec<typename E::Real>& a, ptrdiff_t count) {
   alignas(64) typename E::Storage memory[element_lanes<E>];
   E::store(memory, a);
-  for (ptrdiff_t i = 0; i < count; ++i) p[i] = memory[i];
+  __builtin_memcpy(p, memory, (size_t)count * sizeof(*p));
 }
 
 template <class E>
@@ -182,6 +193,14 @@ CROSSENT_INLINE void store_partial(typename E::Storage* p, const Vec<typename E:
     alignas(32) uint16_t memory[16];
     E::store(memory, a);
     return _mm256_mask_storeu_epi16(p, (__mmask16)((1u << count) - 1), _mm256_load_si256((const __m256i*)memory));
+  }
+#elif defined(__AVX2__)
+  using T = typename E::Real;
+  if constexpr (sizeof(typename E::Storage) >= 4) {
+    return repeat<parts>(CROSSENT_EACH(i) {
+      constexpr ptrdiff_t part_lanes = Vec<T>::lanes_per_part;
+      store_masked(p + i * part_lanes, first_lanes_mask(count - i * part_lanes, sizeof(T)), a.part[i]);
+    });
   }
 #endif
   store_few<E>(p, a, count);

@@ -168,6 +168,19 @@ CROSSENT_INLINE NativeF64 scale_by_power_of_two(NativeF64 value, NativeF64 expon
 }
 #endif
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// All bits of the first `count` lanes of 32 or 64 bits.
+CROSSENT_INLINE __m256i first_lanes_mask(ptrdiff_t count, int bytes) {
+  alignas(32) static constexpr int32_t bits[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+  const ptrdiff_t words = count * (bytes / 4);
+  return _mm256_loadu_si256((const __m256i*)(bits + 8 - (words < 0 ? 0 : words > 8 ? 8 : words)));
+}
+CROSSENT_INLINE NativeF32 load_masked(const float* p, __m256i mask) { return _mm256_maskload_ps(p, mask); }
+CROSSENT_INLINE NativeF64 load_masked(const double* p, __m256i mask) { return _mm256_maskload_pd(p, mask); }
+CROSSENT_INLINE void store_masked(float* p, __m256i mask, NativeF32 a) { _mm256_maskstore_ps(p, mask, a); }
+CROSSENT_INLINE void store_masked(double* p, __m256i mask, NativeF64 a) { _mm256_maskstore_pd(p, mask, a); }
+#endif
+
 // To memory without a detour through the cache; p is a multiple of register_bytes. What has been streamed is seen by
 // other threads after finish_streaming().
 #if defined(__x86_64__)
