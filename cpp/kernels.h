@@ -45,6 +45,30 @@ struct Plane {
   ptrdiff_t position_stride, class_stride;
 };
 
+// What a chunk of a row's classes is reduced to; see simd/statistics.h.
+struct RowStatistics {
+  double maximum, rest, count, inverse_unit, linear, mass, is_used;
+};
+
+// What the output of a row is computed with; see simd/finish.h.
+struct RowOutput {
+  double maximum, log_sum, multiplier, exponent, scale, target_gradient, substitute;
+  ptrdiff_t target;  // or -1
+};
+
+// A single position whose classes are shared out among threads, stage by stage.
+struct SharedRow {
+  enum class Stage : uint8_t {
+    reduce,  // classes first_class … end_class - 1, whole chunks, to `chunks`
+    finish,  // all chunks to the loss and `output`
+    write    // classes first_class … end_class - 1 of the output
+  };
+  Stage stage;
+  ptrdiff_t first_class, end_class;
+  RowStatistics* chunks;
+  RowOutput* output;
+};
+
 // Positions in a line: the unit of work of a kernel.
 struct Segment {
   const Problem* problem;
@@ -59,7 +83,8 @@ struct Segment {
   ptrdiff_t scale_stride;
   void* losses;  // may be null
   ptrdiff_t losses_stride;
-  void* scratch;  // of scratch_bytes(…)
+  void* scratch;            // of scratch_bytes(…)
+  const SharedRow* shared;  // null unless this is a position that several threads have a part of
 };
 
 struct SegmentResult {

@@ -1,17 +1,15 @@
-// Positions are cut into blocks of a size that depends on the number of classes alone; the blocks are shared out among
-// threads, and their sums are added in block order, so that no result depends on the number of threads.
+// From a call to the problem and the segment that the kernels are given, and from their sums to the result.
 #include "loss.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
-#include <new>
 #include <vector>
 
-#include "dispatch.h"
 #include "long_sum.h"
 #include "parallel.h"
+#include "run.h"
 
 namespace crossent {
 namespace {
@@ -117,109 +115,6 @@ struct ClassTerms {
     problem.base_sums = base_sums.data();
   }
 };
-
-// Scratch memory for each thread, taken from the heap only where it is large.
-class Scratch {
- public:
-  Scratch(ptrdiff_t bytes, int threads) : bytes_((bytes + 63) / 64 * 64) {
-    if (bytes_ * threads > static_cast<ptrdiff_t>(sizeof(small_))) {
-      heap_.reset(static_cast<char*>(::operator new(static_cast<size_t>(bytes_ * threads), std::align_val_t{64})));
-    }
-  }
-  void* of_thread(int thread) { return (heap_ ? heap_.get() : small_) + thread * bytes_; }
-
- private:
-  struct Free {
-    void operator()(char* p) const { ::operator delete(p, std::align_val_t{64}); }
-  };
-  ptrdiff_t bytes_;
-  std::unique_ptr<char, Free> heap_;
-  alignas(64) char small_[16384];
-};
-
-ptrdiff_t scratch_for(const Segment& segment, ptrdiff_t classes) {
-  const auto is_row = [](const Plane& plane) { return plane.data == nullptr || plane.class_stride == 1; };
-  const bool needs_none =
-      classes > few_classes && is_row(segment.logits) && is_row(segment.output) && !segment.probabilities.data;
-  return needs_none ? 0 : scratch_bytes(classes);
-}
-
-// Some 2^15 elements, in whole batches; few positions only where a single one is a lot of work.
-ptrdiff_t positions_per_block(ptrdiff_t classes, bool by_columns) {
-  const ptrdiff_t whole = by_columns ? lanes_at_most : 1;
-  const ptrdiff_t wanted = (ptrdiff_t{1} << 15) / classes;
-  if (classes <= 4096)
-    return std::max(batch_positions, (wanted + batch_positions - 1) / batch_positions * batch_positions);
-  return std::max(wanted, whole);
-}
-
-template <class T>
-T* advanced(T* data, ptrdiff_t elements) {
-  return data ? data + elements : nullptr;
-}
-
-void* advanced(void* data, Element element, ptrdiff_t elements) {
-  return data ? static_cast<char*>(data) + elements * size_of(element) : nullptr;
-}
-
-// Whether the output would leave the cache before anybody reads it. Short rows have too few whole cache lines.
-bool streams(const Segment& start, ptrdiff_t positions) {
-  constexpr ptrdiff_t large_bytes = ptrdiff_t{1} << 25, long_row_bytes = 2048;
-  const ptrdiff_t row_bytes = start.problem->classes * size_of(start.output.element);
-  return start.output.data && start.output.data != start.logits.data && row_bytes >= long_row_bytes &&
-         positions * row_bytes >= large_bytes;
-}
-
-// Runs the kernel over all positions of `layout`; `start` is the segment of position 0 with its strides filled in.
-SegmentResult run(const Layout& layout, const Segment& start) {
-  const Problem& problem = *start.problem;
-  const ptrdiff_t positions = layout.positions();
-  const bool by_columns = start.logits.position_stride == 1 && start.logits.class_stride != 1;
-  const ptrdiff_t block_positions = positions_per_block(problem.classes, by_columns);
-  const ptrdiff_t blocks = (positions + block_positions - 1) / block_positions;
-  const int threads = threads_for(positions * problem.classes, blocks);
-
-  const Kernels& kernels = active_kernels();
-  const bool output_streams = streams(start, positions);
-  const auto kernel = start.logits.element == Element::f64 ? kernels.segment_double : kernels.segment_float;
-  Scratch scratch(scratch_for(start, problem.classes), threads);
-  PerBlock<SegmentResult> results(blocks);
-  for_each_block(blocks, threads, [&](ptrdiff_t block, int thread) {
-    LongSum sum;
-    bool target_changed = false;
-    const ptrdiff_t end = std::min(positions, (block + 1) * block_positions);
-    for (ptrdiff_t position = block * block_positions; position < end;) {
-      const Layout::Line line = layout.line(position, end);
-      Segment segment = start;
-      const auto move = [&](Plane& plane, LossOperand operand) {
-        plane.data = advanced(plane.data, plane.element, line.offset[operand]);
-      };
-      segment.positions = line.count;
-      segment.output_streams = output_streams;
-      move(segment.logits, logits_operand);
-      move(segment.output, output_operand);
-      move(segment.probabilities, probabilities_operand);
-      segment.target = advanced(segment.target, line.offset[target_operand]);
-      segment.scale += line.offset[scale_operand];
-      segment.losses =
-          advanced(segment.losses, problem.losses_are_f64 ? Element::f64 : Element::f32, line.offset[losses_operand]);
-      segment.scratch = scratch.of_thread(thread);
-      const SegmentResult result = kernel(segment);
-      sum.add(result.loss_sum, result.loss_sum_error);
-      target_changed |= result.target_changed;
-      position += line.count;
-    }
-    results[block] = {sum.sum, sum.error, target_changed};
-  });
-  LongSum sum;
-  SegmentResult all = {0, 0, false};
-  for (const SegmentResult& result : results) {
-    sum.add(result.loss_sum, result.loss_sum_error);
-    all.target_changed |= result.target_changed;
-  }
-  all.loss_sum = sum.total();
-  return all;
-}
 
 Plane plane_of(const Operand& operand, const Layout& layout, LossOperand position) {
   return {operand.data, operand.element, layout.last_stride(position), operand.class_stride};

@@ -40,7 +40,8 @@ CROSSENT_INLINE void write_vector(typename O::Storage* y, const Vec<typename O::
 // cache.
 template <class E, class O, bool logarithm, class Terms>
 void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t classes, const Terms& terms,
-               const References<typename E::Real>& references, const Coefficients& k, ptrdiff_t p, ptrdiff_t y_stride, bool streams) {
+               const References<typename E::Real>& references, const Coefficients& k, ptrdiff_t p, ptrdiff_t y_stride,
+               bool streams) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>;
   if (k.substitute[p] != 1) {

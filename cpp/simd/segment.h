@@ -38,17 +38,20 @@ class SegmentKernel {
   }
 
   SegmentResult run() {
+    if (segment_.shared) return run_shared();
     const ptrdiff_t step = positions_per_batch();
     for (first_ = 0; first_ < segment_.positions; first_ += step) {
       positions_ = segment_.positions - first_ < step ? segment_.positions - first_ : step;
       read_targets();
       reduce();
-      read_target_logits();
-      finish<T>(problem_, statistics_, targets_, scale_, positions_, segment_.output.data != nullptr, coefficients_);
-      if (problem_.operation == Operation::cross_entropy) add_losses();
-      if (problem_.operation == Operation::logsumexp) write_log_sum_exp();
-      if (segment_.output.data) write_output();
+      finish_batch();
+      if (segment_.output.data) write_output(0, problem_.classes);
     }
+    return finished();
+  }
+
+ private:
+  SegmentResult finished() {
     if (segment_.output_streams) finish_streaming();
     const ErrorSum sum = loss_sum_.folded();
     result_.loss_sum = sum.sum;
@@ -56,7 +59,41 @@ class SegmentKernel {
     return result_;
   }
 
- private:
+  // One stage of run() for a single position, or a part of it.
+  SegmentResult run_shared() {
+    const SharedRow& shared = *segment_.shared;
+    positions_ = 1;
+    if (shared.stage == SharedRow::Stage::write) {
+      take_output(*shared.output, statistics_, targets_, coefficients_);
+      refer_to_maxima<T>(statistics_, references_, 0);
+      write_output(shared.first_class, shared.end_class);
+      return finished();
+    }
+    read_targets();
+    if (shared.stage == SharedRow::Stage::reduce) {
+      for (ptrdiff_t c = shared.first_class; c < shared.end_class; c += chunk_classes) {
+        reduce_chunk(c, statistics_);
+        shared.chunks[c / chunk_classes] = row_of(statistics_);
+      }
+      return finished();
+    }
+    put_row(shared.chunks[0], statistics_);
+    for (ptrdiff_t c = chunk_classes; c < problem_.classes; c += chunk_classes) {
+      put_row(shared.chunks[c / chunk_classes], next_);
+      merge<T>(statistics_, next_, 1);
+    }
+    finish_batch();
+    *shared.output = output_of(statistics_, targets_, coefficients_);
+    return finished();
+  }
+
+  void finish_batch() {
+    read_target_logits();
+    finish<T>(problem_, statistics_, targets_, scale_, positions_, segment_.output.data != nullptr, coefficients_);
+    if (problem_.operation == Operation::cross_entropy) add_losses();
+    if (problem_.operation == Operation::logsumexp) write_log_sum_exp();
+  }
+
   Path choose_path() const {
     const Plane &x = segment_.logits, &y = segment_.output, &q = segment_.probabilities;
     const bool probabilities_are_plain = !q.data || q.element == plain_element;
@@ -135,26 +172,34 @@ class SegmentKernel {
                    segment_.logits.class_stride, problem_.classes, positions_, scratch_logits_);
       if (segment_.probabilities.data) load_probability_tile();
     }
-    for (ptrdiff_t c = 0; c < problem_.classes; c += chunk_classes) {
-      const ptrdiff_t classes = problem_.classes - c < chunk_classes ? problem_.classes - c : chunk_classes;
-      Statistics& chunk = c == 0 ? statistics_ : next_;
-      if (path_ == Path::rows) {
-        reduce_chunk_of_rows<E>(c, classes, chunk);
-      } else if (path_ == Path::gather) {
-        gather_logits(c, classes);
-        reduce_chunk_of_rows<Plain>(c, classes, chunk);
-      } else {
-        reduce_chunk_of_columns(c, classes, chunk);
-      }
-      if (problem_.base && !problem_.factor) {
-        for (ptrdiff_t p = 0; p < positions_; ++p) chunk.mass[p] = problem_.base_sums[c / chunk_classes];
-      }
-      use_units_of_maximum<T>(chunk, positions_);
-      if (c > 0) merge<T>(statistics_, next_, positions_);
+    reduce_chunk(0, statistics_);
+    for (ptrdiff_t c = chunk_classes; c < problem_.classes; c += chunk_classes) {
+      reduce_chunk(c, next_);
+      merge<T>(statistics_, next_, positions_);
     }
     if (problem_.classes > chunk_classes && segment_.output.data) {
       for (ptrdiff_t p = 0; p < positions_; p += lanes<T>) refer_to_maxima<T>(statistics_, references_, p);
     }
+  }
+
+  ptrdiff_t classes_of_chunk(ptrdiff_t c) const {
+    return problem_.classes - c < chunk_classes ? problem_.classes - c : chunk_classes;
+  }
+
+  void reduce_chunk(ptrdiff_t c, Statistics& out) {
+    const ptrdiff_t classes = classes_of_chunk(c);
+    if (path_ == Path::rows) {
+      reduce_chunk_of_rows<E>(c, classes, out);
+    } else if (path_ == Path::gather) {
+      gather_logits(c, classes);
+      reduce_chunk_of_rows<Plain>(c, classes, out);
+    } else {
+      reduce_chunk_of_columns(c, classes, out);
+    }
+    if (problem_.base && !problem_.factor) {
+      for (ptrdiff_t p = 0; p < positions_; ++p) out.mass[p] = problem_.base_sums[c / chunk_classes];
+    }
+    use_units_of_maximum<T>(out, positions_);
   }
 
   // R: the element of the rows, which may have been gathered.
@@ -188,7 +233,10 @@ class SegmentKernel {
     });
   }
 
-  void write_output() {
+  // Classes first … end - 1; all of them but for a row that is shared out.
+  void write_output(ptrdiff_t first, ptrdiff_t end) {
+    first_class_ = first;
+    end_class_ = end;
     if constexpr (sizeof(Storage) == 2) {  // the output of half precision may be float
       if (segment_.output.element == Element::f32) return write_output_as<F32>();
     }
@@ -207,13 +255,14 @@ class SegmentKernel {
   template <class O, bool logarithm>
   void write_output_as() {
     if (path_ == Path::tile || path_ == Path::columns) return write_columns_as<O, logarithm>();
-    for (ptrdiff_t c = 0; c < problem_.classes; c += chunk_classes) {
-      const ptrdiff_t classes = problem_.classes - c < chunk_classes ? problem_.classes - c : chunk_classes;
+    for (ptrdiff_t c = first_class_; c < end_class_; c += chunk_classes) {
+      const ptrdiff_t classes = classes_of_chunk(c);
       if (path_ == Path::gather && problem_.classes > chunk_classes) gather_logits(c, classes);
       for (ptrdiff_t p = 0; p < positions_; ++p) write_chunk_of_row<O, logarithm>(p, c, classes);
     }
     for (ptrdiff_t p = 0; p < positions_; ++p) {
-      if (targets_.index[p] >= 0 && coefficients_.substitute[p] == 1) {
+      const ptrdiff_t y = targets_.index[p];
+      if (y >= first_class_ && y < end_class_ && coefficients_.substitute[p] == 1) {
         store_one<O>(at<typename O::Storage>(segment_.output, first_ + p, targets_.index[p]),
                      (T)coefficients_.target_gradient[p]);
       }
@@ -369,6 +418,7 @@ class SegmentKernel {
   const Path path_;
   T *scratch_logits_, *scratch_probabilities_;
   ptrdiff_t first_ = 0, positions_ = 0;
+  ptrdiff_t first_class_ = 0, end_class_ = 0;
   SegmentResult result_ = {0, 0, false};
   Accumulator<double> loss_sum_ = Accumulator<double>::of_nothing();
   alignas(64) double scale_[batch_positions];

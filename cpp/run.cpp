@@ -1,0 +1,187 @@
+// Positions are cut into blocks of a size that depends on the number of classes alone; the blocks are shared out among
+// threads, and their sums are added in block order, so that no result depends on the number of threads.
+#include "run.h"
+
+#include <algorithm>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "dispatch.h"
+#include "long_sum.h"
+#include "loss.h"
+#include "parallel.h"
+
+namespace crossent {
+namespace {
+
+using Kernel = SegmentResult (*)(const Segment&);
+
+// Scratch memory for each thread, taken from the heap only where it is large.
+class Scratch {
+ public:
+  Scratch(ptrdiff_t bytes, int threads) : bytes_((bytes + 63) / 64 * 64) {
+    if (bytes_ * threads > static_cast<ptrdiff_t>(sizeof(small_))) {
+      heap_.reset(static_cast<char*>(::operator new(static_cast<size_t>(bytes_ * threads), std::align_val_t{64})));
+    }
+  }
+  void* of_thread(int thread) { return (heap_ ? heap_.get() : small_) + thread * bytes_; }
+
+ private:
+  struct Free {
+    void operator()(char* p) const { ::operator delete(p, std::align_val_t{64}); }
+  };
+  ptrdiff_t bytes_;
+  std::unique_ptr<char, Free> heap_;
+  alignas(64) char small_[16384];
+};
+
+ptrdiff_t scratch_for(const Segment& segment, ptrdiff_t classes) {
+  const auto is_row = [](const Plane& plane) { return plane.data == nullptr || plane.class_stride == 1; };
+  const bool needs_none =
+      classes > few_classes && is_row(segment.logits) && is_row(segment.output) && !segment.probabilities.data;
+  return needs_none ? 0 : scratch_bytes(classes);
+}
+
+// Some 2^15 elements, in whole batches; few positions only where a single one is a lot of work.
+ptrdiff_t positions_per_block(ptrdiff_t classes, bool by_columns) {
+  const ptrdiff_t whole = by_columns ? lanes_at_most : 1;
+  const ptrdiff_t wanted = (ptrdiff_t{1} << 15) / classes;
+  if (classes <= 4096)
+    return std::max(batch_positions, (wanted + batch_positions - 1) / batch_positions * batch_positions);
+  return std::max(wanted, whole);
+}
+
+template <class T>
+T* advanced(T* data, ptrdiff_t elements) {
+  return data ? data + elements : nullptr;
+}
+
+void* advanced(void* data, Element element, ptrdiff_t elements) {
+  return data ? static_cast<char*>(data) + elements * size_of(element) : nullptr;
+}
+
+// Whether the output would leave the cache before anybody reads it. Short rows have too few whole cache lines.
+bool streams(const Segment& start, ptrdiff_t positions) {
+  constexpr ptrdiff_t large_bytes = ptrdiff_t{1} << 25, long_row_bytes = 2048;
+  const ptrdiff_t row_bytes = start.problem->classes * size_of(start.output.element);
+  return start.output.data && start.output.data != start.logits.data && row_bytes >= long_row_bytes &&
+         positions * row_bytes >= large_bytes;
+}
+
+// The part of `start`, which begins at position 0, along a line of positions.
+Segment segment_along(const Layout::Line& line, const Segment& start, void* scratch) {
+  Segment segment = start;
+  const auto move = [&](Plane& plane, LossOperand operand) {
+    plane.data = advanced(plane.data, plane.element, line.offset[operand]);
+  };
+  segment.positions = line.count;
+  move(segment.logits, logits_operand);
+  move(segment.output, output_operand);
+  move(segment.probabilities, probabilities_operand);
+  segment.target = advanced(segment.target, line.offset[target_operand]);
+  segment.scale += line.offset[scale_operand];
+  segment.losses = advanced(segment.losses, start.problem->losses_are_f64 ? Element::f64 : Element::f32,
+                            line.offset[losses_operand]);
+  segment.scratch = scratch;
+  return segment;
+}
+
+// Few positions of many classes: the chunks of each row are shared out among threads. They are put together in their
+// order, as the kernel does that has a row to itself.
+class SharedRows {
+ public:
+  SharedRows(const Layout& layout, const Segment& start, Kernel kernel)
+      : layout_(layout),
+        start_(start),
+        kernel_(kernel),
+        classes_(start.problem->classes),
+        blocks_((classes_ + block_classes - 1) / block_classes),
+        threads_(threads_for(classes_, blocks_)),
+        scratch_(scratch_for(start, classes_), threads_),
+        chunks_(static_cast<size_t>((classes_ + chunk_classes - 1) / chunk_classes)) {}
+
+  static bool are_worth_it(ptrdiff_t positions, ptrdiff_t classes, bool by_columns) {
+    return !by_columns && classes >= 2 * block_classes && positions < thread_limit();
+  }
+
+  SegmentResult run(ptrdiff_t position) {
+    const Layout::Line line = layout_.line(position, position + 1);
+    SegmentResult result;
+    run_blocks(line, SharedRow::Stage::reduce);
+    for_each_block(1, 1, [&](ptrdiff_t, int) { result = run_stage(line, SharedRow::Stage::finish, 0, 0); });
+    if (start_.output.data) run_blocks(line, SharedRow::Stage::write);
+    return result;
+  }
+
+ private:
+  static constexpr ptrdiff_t block_classes = 4 * chunk_classes;
+
+  void run_blocks(const Layout::Line& line, SharedRow::Stage stage) {
+    for_each_block(blocks_, threads_, [&](ptrdiff_t block, int thread) { run_stage(line, stage, block, thread); });
+  }
+
+  SegmentResult run_stage(const Layout::Line& line, SharedRow::Stage stage, ptrdiff_t block, int thread) {
+    SharedRow row = {stage, block * block_classes, std::min(classes_, (block + 1) * block_classes), chunks_.data(),
+                     &output_};
+    Segment segment = segment_along(line, start_, scratch_.of_thread(thread));
+    segment.shared = &row;
+    return kernel_(segment);
+  }
+
+  const Layout& layout_;
+  const Segment& start_;
+  const Kernel kernel_;
+  const ptrdiff_t classes_, blocks_;
+  const int threads_;
+  Scratch scratch_;
+  std::vector<RowStatistics> chunks_;
+  RowOutput output_ = {};
+};
+
+}  // namespace
+
+SegmentResult run(const Layout& layout, const Segment& all) {
+  const Problem& problem = *all.problem;
+  const ptrdiff_t positions = layout.positions();
+  const bool by_columns = all.logits.position_stride == 1 && all.logits.class_stride != 1;
+  const Kernels& kernels = active_kernels();
+  const auto kernel = all.logits.element == Element::f64 ? kernels.segment_double : kernels.segment_float;
+  Segment start = all;
+  start.output_streams = streams(all, positions);
+
+  LongSum sum;
+  SegmentResult result = {0, 0, false};
+  const auto add = [&](LongSum& to, bool& target_changed, const SegmentResult& part) {
+    to.add(part.loss_sum, part.loss_sum_error);
+    target_changed |= part.target_changed;
+  };
+  if (SharedRows::are_worth_it(positions, problem.classes, by_columns)) {
+    SharedRows rows(layout, start, kernel);
+    for (ptrdiff_t position = 0; position < positions; ++position) add(sum, result.target_changed, rows.run(position));
+    result.loss_sum = sum.total();
+    return result;
+  }
+
+  const ptrdiff_t block_positions = positions_per_block(problem.classes, by_columns);
+  const ptrdiff_t blocks = (positions + block_positions - 1) / block_positions;
+  const int threads = threads_for(positions * problem.classes, blocks);
+  Scratch scratch(scratch_for(start, problem.classes), threads);
+  PerBlock<SegmentResult> results(blocks);
+  for_each_block(blocks, threads, [&](ptrdiff_t block, int thread) {
+    LongSum block_sum;
+    bool target_changed = false;
+    const ptrdiff_t end = std::min(positions, (block + 1) * block_positions);
+    for (ptrdiff_t position = block * block_positions; position < end;) {
+      const Layout::Line line = layout.line(position, end);
+      add(block_sum, target_changed, kernel(segment_along(line, start, scratch.of_thread(thread))));
+      position += line.count;
+    }
+    results[block] = {block_sum.sum, block_sum.error, target_changed};
+  });
+  for (const SegmentResult& part : results) add(sum, result.target_changed, part);
+  result.loss_sum = sum.total();
+  return result;
+}
+
+}  // namespace crossent

@@ -1,0 +1,12 @@
+// All positions of a call through the kernels, on as many threads as they are worth.
+#pragma once
+
+#include "kernels.h"
+#include "layout.h"
+
+namespace crossent {
+
+// `all` is the segment of position 0 with its strides filled in; `layout` has been simplified.
+SegmentResult run(const Layout& layout, const Segment& all);
+
+}  // namespace crossent
