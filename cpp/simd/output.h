@@ -67,17 +67,17 @@ void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t c
     if (before > 0) write_partially(before < classes ? before : classes);
     c = before;
   }
-  const ptrdiff_t ahead = streams ? 0 : lanes_at_most * y_stride;
+  constexpr ptrdiff_t line = 64 / sizeof(*y), short_row = 1024 / sizeof(*y);
+  if (!streams && classes <= short_row) {  // a later row's place, which the hardware would not foresee
+    for (ptrdiff_t i = 0; i < classes; i += line) __builtin_prefetch(y + lanes_at_most * y_stride + i, 1);
+  }
   // Four vectors are computed before the first is stored: loads that follow a store to the same place in another page
   // wait.
   constexpr int vectors = parts == 1 ? 4 : 1;
   for (; c + vectors * width <= classes; c += vectors * width) {
     Vec<T> result[vectors];
     repeat<vectors>(CROSSENT_EACH(v) { result[v] = output_at(v); });
-    repeat<vectors>(CROSSENT_EACH(v) {
-      if (!streams) __builtin_prefetch(y + c + v * width + ahead, 1);
-      write_vector<O>(y + c + v * width, result[v], streams);
-    });
+    repeat<vectors>(CROSSENT_EACH(v) { write_vector<O>(y + c + v * width, result[v], streams); });
   }
   for (; c + width <= classes; c += width) write_vector<O>(y + c, output_at(0), streams);
   if (c < classes) write_partially(classes - c);
