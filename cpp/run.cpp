@@ -87,6 +87,28 @@ Segment segment_along(const Layout::Line& line, const Segment& start, void* scra
   return segment;
 }
 
+// Results of segments, added in the order they are given in.
+class SegmentSum {
+ public:
+  void add(const SegmentResult& part) {
+    sum_.add(part.loss_sum, part.loss_sum_error);
+    target_changed_ |= part.target_changed;
+  }
+  // With the error of the sum beside it, or rounded into it.
+  SegmentResult result() const { return {sum_.sum, sum_.error, target_changed_}; }
+  SegmentResult rounded() const { return {sum_.total(), 0, target_changed_}; }
+
+ private:
+  LongSum sum_;
+  bool target_changed_ = false;
+};
+
+SegmentResult total(PerBlock<SegmentResult>& results) {
+  SegmentSum sum;
+  for (const SegmentResult& part : results) sum.add(part);
+  return sum.rounded();
+}
+
 // Few positions of many classes: the chunks of each row are shared out among threads. They are put together in their
 // order, as the kernel does that has a row to itself.
 class SharedRows {
@@ -95,48 +117,52 @@ class SharedRows {
       : layout_(layout),
         start_(start),
         kernel_(kernel),
+        positions_(layout.positions()),
         classes_(start.problem->classes),
         blocks_((classes_ + block_classes - 1) / block_classes),
-        threads_(threads_for(classes_, blocks_)),
+        threads_(threads_for(positions_ * classes_, positions_ * blocks_)),
         scratch_(scratch_for(start, classes_), threads_),
-        chunks_(static_cast<size_t>((classes_ + chunk_classes - 1) / chunk_classes)) {}
+        chunks_(static_cast<size_t>(positions_ * chunks_of_row())),
+        outputs_(static_cast<size_t>(positions_)) {}
 
   static bool are_worth_it(ptrdiff_t positions, ptrdiff_t classes, bool by_columns) {
     return !by_columns && classes >= 2 * block_classes && positions < thread_limit();
   }
 
-  SegmentResult run(ptrdiff_t position) {
-    const Layout::Line line = layout_.line(position, position + 1);
-    SegmentResult result;
-    run_blocks(line, SharedRow::Stage::reduce);
-    for_each_block(1, 1, [&](ptrdiff_t, int) { result = run_stage(line, SharedRow::Stage::finish, 0, 0); });
-    if (start_.output.data) run_blocks(line, SharedRow::Stage::write);
+  // Every row is finished before one is written: the output may be in the logits' place.
+  SegmentResult run() {
+    run_stage(SharedRow::Stage::reduce, blocks_);
+    const SegmentResult result = run_stage(SharedRow::Stage::finish, 1);
+    if (start_.output.data) run_stage(SharedRow::Stage::write, blocks_);
     return result;
   }
 
  private:
   static constexpr ptrdiff_t block_classes = 4 * chunk_classes;
 
-  void run_blocks(const Layout::Line& line, SharedRow::Stage stage) {
-    for_each_block(blocks_, threads_, [&](ptrdiff_t block, int thread) { run_stage(line, stage, block, thread); });
-  }
+  ptrdiff_t chunks_of_row() const { return (classes_ + chunk_classes - 1) / chunk_classes; }
 
-  SegmentResult run_stage(const Layout::Line& line, SharedRow::Stage stage, ptrdiff_t block, int thread) {
-    SharedRow row = {stage, block * block_classes, std::min(classes_, (block + 1) * block_classes), chunks_.data(),
-                     &output_};
-    Segment segment = segment_along(line, start_, scratch_.of_thread(thread));
-    segment.shared = &row;
-    return kernel_(segment);
+  SegmentResult run_stage(SharedRow::Stage stage, ptrdiff_t blocks_of_row) {
+    PerBlock<SegmentResult> results(positions_ * blocks_of_row);
+    for_each_block(positions_ * blocks_of_row, threads_, [&](ptrdiff_t index, int thread) {
+      const ptrdiff_t position = index / blocks_of_row, first_class = index % blocks_of_row * block_classes;
+      const SharedRow row = {stage, first_class, std::min(classes_, first_class + block_classes),
+                             chunks_.data() + position * chunks_of_row(), outputs_.data() + position};
+      Segment segment = segment_along(layout_.line(position, position + 1), start_, scratch_.of_thread(thread));
+      segment.shared = &row;
+      results[index] = kernel_(segment);
+    });
+    return total(results);
   }
 
   const Layout& layout_;
   const Segment& start_;
   const Kernel kernel_;
-  const ptrdiff_t classes_, blocks_;
+  const ptrdiff_t positions_, classes_, blocks_;
   const int threads_;
   Scratch scratch_;
   std::vector<RowStatistics> chunks_;
-  RowOutput output_ = {};
+  std::vector<RowOutput> outputs_;
 };
 
 }  // namespace
@@ -150,18 +176,7 @@ SegmentResult run(const Layout& layout, const Segment& all) {
   Segment start = all;
   start.output_streams = streams(all, positions);
 
-  LongSum sum;
-  SegmentResult result = {0, 0, false};
-  const auto add = [&](LongSum& to, bool& target_changed, const SegmentResult& part) {
-    to.add(part.loss_sum, part.loss_sum_error);
-    target_changed |= part.target_changed;
-  };
-  if (SharedRows::are_worth_it(positions, problem.classes, by_columns)) {
-    SharedRows rows(layout, start, kernel);
-    for (ptrdiff_t position = 0; position < positions; ++position) add(sum, result.target_changed, rows.run(position));
-    result.loss_sum = sum.total();
-    return result;
-  }
+  if (SharedRows::are_worth_it(positions, problem.classes, by_columns)) return SharedRows(layout, start, kernel).run();
 
   const ptrdiff_t block_positions = positions_per_block(problem.classes, by_columns);
   const ptrdiff_t blocks = (positions + block_positions - 1) / block_positions;
@@ -169,19 +184,16 @@ SegmentResult run(const Layout& layout, const Segment& all) {
   Scratch scratch(scratch_for(start, problem.classes), threads);
   PerBlock<SegmentResult> results(blocks);
   for_each_block(blocks, threads, [&](ptrdiff_t block, int thread) {
-    LongSum block_sum;
-    bool target_changed = false;
+    SegmentSum sum;
     const ptrdiff_t end = std::min(positions, (block + 1) * block_positions);
     for (ptrdiff_t position = block * block_positions; position < end;) {
       const Layout::Line line = layout.line(position, end);
-      add(block_sum, target_changed, kernel(segment_along(line, start, scratch.of_thread(thread))));
+      sum.add(kernel(segment_along(line, start, scratch.of_thread(thread))));
       position += line.count;
     }
-    results[block] = {block_sum.sum, block_sum.error, target_changed};
+    results[block] = sum.result();
   });
-  for (const SegmentResult& part : results) add(sum, result.target_changed, part);
-  result.loss_sum = sum.total();
-  return result;
+  return total(results);
 }
 
 }  // namespace crossent

@@ -6,7 +6,8 @@
 
 namespace crossent {
 
-// `all` is the segment of position 0 with its strides filled in; `layout` has been simplified.
+// The loss_sum of the result is the whole sum. `all` is the segment of position 0 with its strides filled in; `layout`
+// has been simplified.
 SegmentResult run(const Layout& layout, const Segment& all);
 
 }  // namespace crossent

@@ -357,7 +357,7 @@ class SegmentKernel {
   // the position after them, or the next chunk of a long row.
   template <class R>
   const typename R::Storage* ahead(ptrdiff_t p, ptrdiff_t count, ptrdiff_t c, ptrdiff_t classes) const {
-    if (path_ != Path::rows) return nullptr;
+    if (path_ != Path::rows) return row<R>(p, c, classes);  // gathered, and so in cache already
     const bool is_long = problem_.classes > chunk_classes && c + classes < problem_.classes;
     return is_long ? row<R>(p, c + classes, classes) : row<R>(p + count, 0, classes);
   }
@@ -408,7 +408,11 @@ class SegmentKernel {
     return terms.from_class(c);
   }
   ProbabilityTerms<T> terms_of_row(const ProbabilityTerms<T>& terms, ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
-    return {terms.base + c, terms.factor + c, row_of_probabilities(p, c, classes), 1};
+    const T* row = row_of_probabilities(p, c, classes);
+    const bool is_in_place = row != scratch_probabilities_;
+    const ptrdiff_t rows_at_once = positions_ < lanes<T> ? positions_ : lanes<T>;
+    return {terms.base + c, terms.factor + c, row, 1,
+            is_in_place ? rows_at_once * segment_.probabilities.position_stride : 0};
   }
 
   static constexpr Element plain_element = sizeof(T) == 4 ? Element::f32 : Element::f64;

@@ -31,12 +31,14 @@ struct ProbabilityTerms {
   static constexpr bool present = true, has_mass = true;
   const T *base, *factor, *probability;
   ptrdiff_t class_stride;
+  ptrdiff_t ahead = 0;  // so many elements further on is what will be read later
 
   ProbabilityTerms from_class(ptrdiff_t c) const {
-    return {base + c, factor + c, probability + c * class_stride, class_stride};
+    return {base + c, factor + c, probability + c * class_stride, class_stride, ahead};
   }
   CROSSENT_INLINE Vec<T> along_classes(ptrdiff_t c, FirstLanes some) const {
     using P = PlainOf<T>;
+    __builtin_prefetch(probability + c + ahead);
     return fma(load_partial<P>(factor + c, some, 0), load_partial<P>(probability + c, some, 0),
                load_partial<P>(base + c, some, 0));
   }

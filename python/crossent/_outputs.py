@@ -25,7 +25,8 @@ def empty_like(values: NDArray[Any]) -> NDArray[Any]:
     empty = np.empty(values.shape, values.dtype) if 0 in values.strides else np.empty_like(values)
     if not _core.kept_memory_smallest <= empty.nbytes <= _core.kept_memory_limit:
         return empty
-    return np.ndarray(empty.shape, empty.dtype, _core.kept_bytes(empty.nbytes), strides=empty.strides)
+    kept: NDArray[Any] = np.ndarray(empty.shape, empty.dtype, _core.kept_bytes(empty.nbytes), strides=empty.strides)
+    return kept
 
 
 def result_or_scalar(result: NDArray[Any]) -> NDArray[Any]:

@@ -133,7 +133,7 @@ def cross_entropy(
     >>> crossent.cross_entropy(logits, [2, 0, 4], reduction="none").round(4).tolist()
     [1.1926, 1.382, 1.1273]
     """
-    if weight is None and axis is None and reduction is _MEAN and type(label_smoothing) is float and not label_smoothing:
+    if weight is axis is None and reduction is _MEAN and type(label_smoothing) is float and not label_smoothing:
         loss = _plain_cross_entropy(logits, target, ignore_index)
         if loss is not None:
             return loss
@@ -236,10 +236,7 @@ def cross_entropy_with_grad(
     """
     # `out` is returned as it was given, also where it is a subclass such as np.memmap
     if (
-        weight is None
-        and axis is None
-        and grad_output is None
-        and out is None
+        weight is axis is grad_output is out is None
         and reduction is _MEAN
         and type(label_smoothing) is float
         and not label_smoothing
