@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include <cstdlib>
+#include <memory>
 #include <optional>
 
 #include "binary_loss.h"
@@ -263,9 +264,16 @@ double binary_cross_entropy_binding(const py::array& x, const py::array& target,
 
 // Bytes for a large result. They are given back when the last array that views them is gone.
 py::array_t<uint8_t> kept_bytes(py::ssize_t count) {
-  void* memory = take_memory(static_cast<size_t>(count));
-  const py::capsule owner(memory, give_memory);
-  return py::array_t<uint8_t>(count, static_cast<uint8_t*>(memory), owner);
+  try {
+    std::unique_ptr<Piece, void (*)(Piece*)> piece(take_piece(static_cast<size_t>(count)), give_piece);
+    auto* data = static_cast<uint8_t*>(piece->data);
+    const py::capsule owner(piece.get(), [](void* p) { give_piece(static_cast<Piece*>(p)); });
+    piece.release();
+    return py::array_t<uint8_t>(count, data, owner);
+  } catch (const std::bad_alloc&) {
+    PyErr_Format(PyExc_MemoryError, "unable to allocate %zd bytes for a result", count);
+    throw py::error_already_set();
+  }
 }
 
 py::dict build_info() {

@@ -1,6 +1,7 @@
 #include "kept_memory.h"
 
 #include <algorithm>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <vector>
@@ -12,49 +13,47 @@
 namespace crossent {
 namespace {
 
-constexpr size_t header_bytes = 64;  // keeps results at the start of a cache line
-constexpr size_t huge_page_bytes = size_t{1} << 21;
+constexpr size_t page_bytes = 4096;
 
-struct Header {
-  size_t bytes;  // of the whole piece
-};
-
-Header* allocate(size_t bytes) {
+void* allocate(size_t bytes) {
 #if defined(__linux__)
-  void* piece = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (piece == MAP_FAILED) throw std::bad_alloc();
-  madvise(piece, bytes, MADV_HUGEPAGE);
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) return nullptr;
+  madvise(data, bytes, MADV_HUGEPAGE);
+  return data;
 #else
-  void* piece = ::operator new(bytes, std::align_val_t{header_bytes});
-#endif
-  return new (piece) Header{bytes};
-}
-
-void free_piece(Header* piece) {
-#if defined(__linux__)
-  munmap(piece, piece->bytes);
-#else
-  ::operator delete(piece, std::align_val_t{header_bytes});
+  return ::operator new(bytes, std::align_val_t{page_bytes}, std::nothrow);
 #endif
 }
 
-// A lock that can't be had is gone without: after a fork its holder may not exist any more.
+void free_piece(Piece* piece) {
+#if defined(__linux__)
+  munmap(piece->data, piece->bytes);
+#else
+  ::operator delete(piece->data, std::align_val_t{page_bytes});
+#endif
+  delete piece;
+}
+
+// A lock that can't be had is gone without: after a fork its holder may not exist any more, and no call waits for
+// another's system call.
 class Kept {
  public:
-  Header* take(size_t bytes) {
+  // A piece that is larger by a quarter at most, or null.
+  Piece* take(size_t bytes) {
     const std::unique_lock lock(mutex_, std::try_to_lock);
     if (!lock) return nullptr;
-    const auto fits = [&](const Header* piece) { return piece->bytes >= bytes && piece->bytes / 2 <= bytes; };
+    const auto fits = [&](const Piece* piece) { return piece->bytes >= bytes && piece->bytes - bytes <= bytes / 4; };
     const auto found = std::find_if(pieces_.rbegin(), pieces_.rend(), fits);  // the latest: the likeliest in cache
     if (found == pieces_.rend()) return nullptr;
-    Header* piece = *found;
+    Piece* piece = *found;
     pieces_.erase(std::next(found).base());
     bytes_ -= piece->bytes;
     return piece;
   }
 
   // Makes room by dropping the oldest pieces.
-  void give(Header* piece) {
+  void give(Piece* piece) {
     const std::unique_lock lock(mutex_, std::try_to_lock);
     if (!lock || piece->bytes > kept_memory_limit) return free_piece(piece);
     while (bytes_ + piece->bytes > kept_memory_limit) drop_oldest();
@@ -68,9 +67,10 @@ class Kept {
 
   size_t release() {
     const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock) return 0;
     const size_t bytes = bytes_;
-    while (lock && !pieces_.empty()) drop_oldest();
-    return bytes - bytes_;
+    while (!pieces_.empty()) drop_oldest();
+    return bytes;
   }
 
  private:
@@ -81,7 +81,7 @@ class Kept {
   }
 
   std::mutex mutex_;
-  std::vector<Header*> pieces_;  // the oldest first
+  std::vector<Piece*> pieces_;  // the oldest first
   size_t bytes_ = 0;
 };
 
@@ -93,14 +93,17 @@ Kept& kept() {
 
 }  // namespace
 
-void* take_memory(size_t bytes) {
-  const size_t whole = (bytes + header_bytes + huge_page_bytes - 1) / huge_page_bytes * huge_page_bytes;
-  Header* piece = kept().take(whole);
-  if (!piece) piece = allocate(whole);
-  return reinterpret_cast<char*>(piece) + header_bytes;
+Piece* take_piece(size_t bytes) {
+  const size_t whole = (bytes + page_bytes - 1) / page_bytes * page_bytes;
+  if (whole < bytes) throw std::bad_alloc();
+  if (Piece* piece = kept().take(whole)) return piece;
+  auto piece = std::make_unique<Piece>(Piece{allocate(whole), whole});
+  if (!piece->data && kept().release() > 0) piece->data = allocate(whole);
+  if (!piece->data) throw std::bad_alloc();
+  return piece.release();
 }
 
-void give_memory(void* memory) { kept().give(reinterpret_cast<Header*>(static_cast<char*>(memory) - header_bytes)); }
+void give_piece(Piece* piece) { kept().give(piece); }
 
 size_t release_memory() { return kept().release(); }
 

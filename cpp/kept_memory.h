@@ -9,11 +9,17 @@ namespace crossent {
 constexpr size_t kept_memory_smallest = size_t{1} << 22;  // 4 MiB: anything smaller is the C library's business
 constexpr size_t kept_memory_limit = size_t{1} << 29;     // 512 MiB in all
 
-// Memory of at least `bytes`, with any content; from the kept one where a piece fits. Throws std::bad_alloc.
-void* take_memory(size_t bytes);
+struct Piece {
+  void* data;
+  size_t bytes;
+};
 
-// Ends the use of memory from take_memory: it is kept if the limit allows that, and returned to the system if not.
-void give_memory(void* memory);
+// A piece of at least `bytes`, with any content; from the kept ones where one fits. Throws std::bad_alloc, when nothing
+// is kept any more.
+Piece* take_piece(size_t bytes);
+
+// Ends its use: it is kept if the limit allows that, and returned to the system if not.
+void give_piece(Piece* piece);
 
 // Returns all that is kept to the system, and says how many bytes that was.
 size_t release_memory();

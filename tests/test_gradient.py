@@ -168,3 +168,14 @@ class TestOut:
         before = cases.bits(logits)
         crossent.cross_entropy_with_grad(logits, self.TARGETS[0], axis=-1)
         assert cases.bits(logits) == before
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_single_class_has_none(dtype: type) -> None:
+    random = np.random.default_rng(0)
+    logits: Array = random.normal(size=(50, 1)).astype(dtype)
+    for target in (np.zeros(50, int), random.random((50, 1)), random.random((50, 1), np.float32)):
+        _, grad = crossent.cross_entropy_with_grad(logits, target, [0.3], label_smoothing=0.1)
+        assert (grad == 0).all()
+    logits[3] = np.nan
+    assert np.isnan(crossent.cross_entropy_with_grad(logits, random.random((50, 1)))[1][3]).all()

@@ -66,6 +66,7 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
   const bool has_terms = problem.factor || has_base;
   const bool is_loss = problem.operation == Operation::cross_entropy;
   const Vec<double> zero = splat(0.0), one = splat(1.0), invalid = splat(__builtin_nan(""));
+  const Vec<double> computed = is_loss && problem.classes == 1 ? zero : one;  // a single class has no gradient at all
   for (ptrdiff_t p = 0; p < positions; p += lanes<double>) {
     const Vec<double> maximum = load(s.maximum + p), rest = load(s.rest + p), count = load(s.count + p);
     const Vec<double> log_sum = log_of_count_and_rest<T>(maximum, count, rest), total = count + rest;
@@ -109,7 +110,7 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
     store(out.multiplier + p, mantissa);
     store(out.exponent + p, exponent - shift_of<T>(maximum).exponent);
     store(out.scale + p, factor);
-    store(out.substitute + p, select(equal(live, zero), zero, select(equal(log_sum, log_sum), one, invalid)));
+    store(out.substitute + p, select(equal(live, zero), zero, select(equal(log_sum, log_sum), computed, invalid)));
   }
 }
 

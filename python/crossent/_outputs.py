@@ -22,11 +22,22 @@ def empty_like(values: NDArray[Any]) -> NDArray[Any]:
     A broadcast array, which has strides of 0, has no order of axes; its twin is C-ordered. A large array gets memory
     that the core keeps when the array is gone, for the next one: see ``release_memory``.
     """
-    empty = np.empty(values.shape, values.dtype) if 0 in values.strides else np.empty_like(values)
-    if not _core.kept_memory_smallest <= empty.nbytes <= _core.kept_memory_limit:
-        return empty
-    kept: NDArray[Any] = np.ndarray(empty.shape, empty.dtype, _core.kept_bytes(empty.nbytes), strides=empty.strides)
-    return kept
+    if _core.kept_memory_smallest <= values.nbytes <= _core.kept_memory_limit:
+        memory = _core.kept_bytes(values.nbytes)
+        kept: NDArray[Any] = np.ndarray(values.shape, values.dtype, memory, strides=_packed_strides(values))
+        return kept
+    return np.empty(values.shape, values.dtype) if 0 in values.strides else np.empty_like(values)
+
+
+def _packed_strides(values: NDArray[Any]) -> tuple[int, ...]:
+    """Return the strides of an array without gaps whose axes lie in memory in the order of those of ``values``."""
+    axes = range(values.ndim)
+    order = axes if 0 in values.strides else sorted(axes, key=lambda axis: -abs(values.strides[axis]))
+    strides, step = [0] * values.ndim, values.itemsize
+    for axis in reversed(order):
+        strides[axis] = step
+        step *= values.shape[axis]
+    return tuple(strides)
 
 
 def result_or_scalar(result: NDArray[Any]) -> NDArray[Any]:

@@ -69,6 +69,9 @@ def release_memory() -> int:
     more that a function of this package has allocated (a gradient, a softmax) is gone, its memory is kept for the next
     one: up to 512 MiB in all, the oldest going first. Nothing is kept of an ``out=`` of yours.
 
+    Such an array is a view of that memory (``flags.owndata`` is false), so it can't be resized in place, and
+    ``tracemalloc``, which sees what NumPy allocates, doesn't see it.
+
     Returns
     -------
     int

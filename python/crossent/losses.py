@@ -234,7 +234,6 @@ def cross_entropy_with_grad(
            [-0.2901,  0.0453,  0.0735,  0.0717,  0.0997],
            [ 0.0882,  0.0452,  0.0815,  0.0336, -0.2484]])
     """
-    # `out` is returned as it was given, also where it is a subclass such as np.memmap
     if (
         weight is axis is grad_output is out is None
         and reduction is _MEAN
@@ -244,6 +243,7 @@ def cross_entropy_with_grad(
         both = _plain_cross_entropy_with_grad(logits, target, ignore_index)
         if both is not None:
             return both
+    # `out` is returned as it was given, also where it is a subclass such as np.memmap
     loss, grad = _evaluate(
         logits, target, weight, ignore_index, reduction, label_smoothing, axis, True, grad_output, out
     )
