@@ -47,12 +47,12 @@ struct Plane {
 
 // What a chunk of a row's classes is reduced to; see simd/statistics.h.
 struct RowStatistics {
-  double maximum, rest, count, inverse_unit, linear, mass, is_used;
+  double value[6];
 };
 
 // What the output of a row is computed with; see simd/finish.h.
 struct RowOutput {
-  double maximum, log_sum, multiplier, exponent, scale, target_gradient, substitute;
+  double maximum, value[6];
   ptrdiff_t target;  // or -1
 };
 

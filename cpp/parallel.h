@@ -11,7 +11,7 @@ namespace crossent {
 class BlockTask {
  public:
   template <class Callable>
-  BlockTask(const Callable& callable)  // NOLINT: a lambda is meant to become one
+  BlockTask(const Callable& callable)  // implicit: a lambda becomes one
       : callable_(&callable),
         call_([](const void* c, ptrdiff_t block, int thread) { (*static_cast<const Callable*>(c))(block, thread); }) {}
   void operator()(ptrdiff_t block, int thread) const { call_(callable_, block, thread); }

@@ -8,35 +8,24 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-struct F32 {
-  using Storage = float;
-  using Real = float;
-  static CROSSENT_INLINE Vec<float> load(const float* p) { return CROSSENT_ISA::load(p); }
-  static CROSSENT_INLINE void store(float* p, const Vec<float>& a) { CROSSENT_ISA::store(p, a); }
-  static CROSSENT_INLINE void stream(float* p, const Vec<float>& a) {
-    repeat<parts>(CROSSENT_EACH(i) { CROSSENT_ISA::stream(p + i * Vec<float>::lanes_per_part, a.part[i]); });
+// Stored as it is computed.
+template <class T>
+struct PlainOf {
+  using Storage = T;
+  using Real = T;
+  static CROSSENT_INLINE Vec<T> load(const T* p) { return CROSSENT_ISA::load(p); }
+  static CROSSENT_INLINE void store(T* p, const Vec<T>& a) { CROSSENT_ISA::store(p, a); }
+  static CROSSENT_INLINE void stream(T* p, const Vec<T>& a) {
+    repeat<parts>(CROSSENT_EACH(i) { CROSSENT_ISA::stream(p + i * Vec<T>::lanes_per_part, a.part[i]); });
   }
 #if defined(__AVX512F__)
-  static CROSSENT_INLINE NativeF32 load_masked(const float* p, uint32_t mask, float fill) {
-    return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), (__mmask16)mask, p);
+  static CROSSENT_INLINE typename Vec<T>::Register load_masked(const T* p, uint32_t mask, T fill) {
+    return CROSSENT_ISA::load_masked(p, mask, typename Vec<T>::Register{} + fill);
   }
 #endif
 };
-
-struct F64 {
-  using Storage = double;
-  using Real = double;
-  static CROSSENT_INLINE Vec<double> load(const double* p) { return CROSSENT_ISA::load(p); }
-  static CROSSENT_INLINE void store(double* p, const Vec<double>& a) { CROSSENT_ISA::store(p, a); }
-  static CROSSENT_INLINE void stream(double* p, const Vec<double>& a) {
-    repeat<parts>(CROSSENT_EACH(i) { CROSSENT_ISA::stream(p + i * Vec<double>::lanes_per_part, a.part[i]); });
-  }
-#if defined(__AVX512F__)
-  static CROSSENT_INLINE NativeF64 load_masked(const double* p, uint32_t mask, double fill) {
-    return _mm512_mask_loadu_pd(_mm512_set1_pd(fill), (__mmask8)mask, p);
-  }
-#endif
-};
+using F32 = PlainOf<float>;
+using F64 = PlainOf<double>;
 
 struct F16 {
   using Storage = uint16_t;
@@ -49,8 +38,7 @@ struct F16 {
   }
 #if defined(__AVX512F__)
   static CROSSENT_INLINE NativeF32 load_masked(const uint16_t* p, uint32_t mask, float fill) {
-    const __m256i bits = _mm256_maskz_loadu_epi16((__mmask16)mask, p);
-    return _mm512_mask_blend_ps((__mmask16)mask, _mm512_set1_ps(fill), _mm512_cvtph_ps(bits));
+    return select((NativeMask32)mask, load_half_masked(p, mask), NativeF32{} + fill);
   }
 #endif
 };
@@ -66,24 +54,10 @@ struct BF16 {
   }
 #if defined(__AVX512F__)
   static CROSSENT_INLINE NativeF32 load_masked(const uint16_t* p, uint32_t mask, float fill) {
-    const __m256i bits = _mm256_maskz_loadu_epi16((__mmask16)mask, p);
-    return _mm512_mask_blend_ps((__mmask16)mask, _mm512_set1_ps(fill),
-                                _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16)));
+    return select((NativeMask32)mask, load_brain_masked(p, mask), NativeF32{} + fill);
   }
 #endif
 };
-
-// The element that is stored as it is computed.
-template <class T>
-struct PlainElement {
-  using type = F32;
-};
-template <>
-struct PlainElement<double> {
-  using type = F64;
-};
-template <class T>
-using PlainOf = typename PlainElement<T>::type;
 
 template <class E>
 constexpr int element_lanes = lanes<typename E::Real>;
@@ -185,14 +159,13 @@ template <class E>
 CROSSENT_INLINE void store_partial(typename E::Storage* p, const Vec<typename E::Real>& a, ptrdiff_t count) {
   if (count >= element_lanes<E>) return E::store(p, a);
 #if defined(__AVX512F__)
-  if constexpr (sizeof(typename E::Storage) == 4) {
-    return _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), a.part[0]);
-  } else if constexpr (sizeof(typename E::Storage) == 8) {
-    return _mm512_mask_storeu_pd(p, (__mmask8)((1u << count) - 1), a.part[0]);
+  const uint32_t mask = (1u << count) - 1;
+  if constexpr (sizeof(typename E::Storage) >= 4) {
+    return store_masked(p, mask, a.part[0]);
   } else {
     alignas(32) uint16_t memory[16];
     E::store(memory, a);
-    return _mm256_mask_storeu_epi16(p, (__mmask16)((1u << count) - 1), _mm256_load_si256((const __m256i*)memory));
+    return store_masked(p, mask, memory);
   }
 #elif defined(__AVX2__)
   using T = typename E::Real;

@@ -122,32 +122,22 @@ CROSSENT_INLINE Vec<double> log_sum_exp(const Vec<double>& maximum, const Vec<do
   return select(equal(value, value), value, splat(__builtin_nan("")));
 }
 
-// Column 0, on its way from one thread to others and back.
-inline RowStatistics row_of(const Statistics& s) {
-  return {s.maximum[0], s.rest[0], s.count[0], s.inverse_unit[0], s.linear[0], s.mass[0], s.is_used[0]};
+// A position's column of these arrays, on its way from one thread to others as RowStatistics and RowOutput.
+template <class Columns>
+using Column = double (Columns::*)[batch_positions];
+constexpr Column<Statistics> row_statistics[] = {&Statistics::maximum, &Statistics::rest, &Statistics::count,
+                                                 &Statistics::linear,  &Statistics::mass, &Statistics::is_used};
+constexpr Column<Coefficients> row_coefficients[] = {&Coefficients::log_sum,         &Coefficients::multiplier,
+                                                     &Coefficients::exponent,        &Coefficients::scale,
+                                                     &Coefficients::target_gradient, &Coefficients::substitute};
+
+template <class Columns, int n>
+void take_row(const Columns& columns, const Column<Columns> (&list)[n], double (&row)[n]) {
+  for (int i = 0; i < n; ++i) row[i] = (columns.*list[i])[0];
 }
-inline void put_row(const RowStatistics& row, Statistics& s) {
-  s.maximum[0] = row.maximum;
-  s.rest[0] = row.rest;
-  s.count[0] = row.count;
-  s.inverse_unit[0] = row.inverse_unit;
-  s.linear[0] = row.linear;
-  s.mass[0] = row.mass;
-  s.is_used[0] = row.is_used;
-}
-inline RowOutput output_of(const Statistics& s, const Targets& targets, const Coefficients& k) {
-  return {s.maximum[0], k.log_sum[0],         k.multiplier[0], k.exponent[0],
-          k.scale[0],   k.target_gradient[0], k.substitute[0], targets.index[0]};
-}
-inline void take_output(const RowOutput& row, Statistics& s, Targets& targets, Coefficients& k) {
-  s.maximum[0] = row.maximum;
-  k.log_sum[0] = row.log_sum;
-  k.multiplier[0] = row.multiplier;
-  k.exponent[0] = row.exponent;
-  k.scale[0] = row.scale;
-  k.target_gradient[0] = row.target_gradient;
-  k.substitute[0] = row.substitute;
-  targets.index[0] = row.target;
+template <class Columns, int n>
+void put_row(const double (&row)[n], const Column<Columns> (&list)[n], Columns& columns) {
+  for (int i = 0; i < n; ++i) (columns.*list[i])[0] = row[i];
 }
 
 }  // namespace

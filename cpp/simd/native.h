@@ -168,7 +168,31 @@ CROSSENT_INLINE NativeF64 scale_by_power_of_two(NativeF64 value, NativeF64 expon
 }
 #endif
 
-#if defined(__AVX2__) && !defined(__AVX512F__)
+#if defined(__AVX512F__)
+// The lanes whose bit is set; the others are `rest`, or 0 for half precision, or stay as they are in memory.
+CROSSENT_INLINE NativeF32 load_masked(const float* p, uint32_t mask, NativeF32 rest) {
+  return _mm512_mask_loadu_ps(rest, (__mmask16)mask, p);
+}
+CROSSENT_INLINE NativeF64 load_masked(const double* p, uint32_t mask, NativeF64 rest) {
+  return _mm512_mask_loadu_pd(rest, (__mmask8)mask, p);
+}
+CROSSENT_INLINE NativeF32 load_half_masked(const uint16_t* p, uint32_t mask) {
+  return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16((__mmask16)mask, p));
+}
+CROSSENT_INLINE NativeF32 load_brain_masked(const uint16_t* p, uint32_t mask) {
+  const __m512i bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16((__mmask16)mask, p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+}
+CROSSENT_INLINE void store_masked(float* p, uint32_t mask, NativeF32 a) {
+  _mm512_mask_storeu_ps(p, (__mmask16)mask, a);
+}
+CROSSENT_INLINE void store_masked(double* p, uint32_t mask, NativeF64 a) {
+  _mm512_mask_storeu_pd(p, (__mmask8)mask, a);
+}
+CROSSENT_INLINE void store_masked(uint16_t* p, uint32_t mask, const uint16_t (&lanes)[16]) {
+  _mm256_mask_storeu_epi16(p, (__mmask16)mask, _mm256_load_si256((const __m256i*)lanes));
+}
+#elif defined(__AVX2__)
 // All bits of the first `count` lanes of 32 or 64 bits.
 CROSSENT_INLINE __m256i first_lanes_mask(ptrdiff_t count, int bytes) {
   alignas(32) static constexpr int32_t bits[16] = {-1, -1, -1, -1, -1, -1, -1, -1};

@@ -64,7 +64,9 @@ class SegmentKernel {
     const SharedRow& shared = *segment_.shared;
     positions_ = 1;
     if (shared.stage == SharedRow::Stage::write) {
-      take_output(*shared.output, statistics_, targets_, coefficients_);
+      statistics_.maximum[0] = shared.output->maximum;
+      targets_.index[0] = shared.output->target;
+      put_row(shared.output->value, row_coefficients, coefficients_);
       refer_to_maxima<T>(statistics_, references_, 0);
       write_output(shared.first_class, shared.end_class);
       return finished();
@@ -73,17 +75,20 @@ class SegmentKernel {
     if (shared.stage == SharedRow::Stage::reduce) {
       for (ptrdiff_t c = shared.first_class; c < shared.end_class; c += chunk_classes) {
         reduce_chunk(c, statistics_);
-        shared.chunks[c / chunk_classes] = row_of(statistics_);
+        take_row(statistics_, row_statistics, shared.chunks[c / chunk_classes].value);
       }
       return finished();
     }
-    put_row(shared.chunks[0], statistics_);
+    put_row(shared.chunks[0].value, row_statistics, statistics_);
     for (ptrdiff_t c = chunk_classes; c < problem_.classes; c += chunk_classes) {
-      put_row(shared.chunks[c / chunk_classes], next_);
+      put_row(shared.chunks[c / chunk_classes].value, row_statistics, next_);
       merge<T>(statistics_, next_, 1);
     }
+    refer_to_maxima<T>(statistics_, references_, 0);
     finish_batch();
-    *shared.output = output_of(statistics_, targets_, coefficients_);
+    shared.output->maximum = statistics_.maximum[0];
+    shared.output->target = targets_.index[0];
+    take_row(coefficients_, row_coefficients, shared.output->value);
     return finished();
   }
 
@@ -144,8 +149,7 @@ class SegmentKernel {
     }
   }
 
-  // After the logits have been streamed through: asking for one here and one there first would cost more than half the
-  // speed of the memory.
+  // After the logits have been streamed through: asking for one here and one there first would disturb the stream.
   void read_target_logits() {
     for (ptrdiff_t p = 0; p < positions_ && segment_.target; ++p) {
       const ptrdiff_t c = targets_.index[p] < 0 ? 0 : targets_.index[p];

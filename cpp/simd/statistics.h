@@ -127,7 +127,8 @@ CROSSENT_INLINE void use_units_of_maximum(Statistics& s, ptrdiff_t positions) {
   }
 }
 
-// Adds the statistics of the next chunk to those of the chunks before it, position by position.
+// Adds the statistics of the next chunk to those of the chunks before it, position by position. The inverse units are
+// left to refer_to_maxima(), once all chunks are in.
 template <class T>
 void merge(Statistics& total, const Statistics& next, ptrdiff_t positions) {
   const Vec<double> zero = splat(0.0);
@@ -146,7 +147,6 @@ void merge(Statistics& total, const Statistics& next, ptrdiff_t positions) {
     store(total.rest + p, rest + select(are_equal, lesser_rest, (lesser_count + lesser_rest) * factor));
     store(total.count + p, count + select(are_equal, lesser_count, zero));
     store(total.maximum + p, greater);
-    store(total.inverse_unit + p, inverse_unit_of<T>(greater, shift_of<T>(greater)));
     const auto small = [&](const Vec<double>& m) { return zero_unless_finite(m) * splat(1 / linear_unit); };
     const auto moved = [&](const Statistics& s, const Vec<double>& from) {
       return load(s.linear + p) + load(s.mass + p) * (small(greater) - small(from));
