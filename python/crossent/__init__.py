@@ -24,10 +24,12 @@ from .binary import (
 from .config import __version__, get_num_threads, release_memory, set_num_threads, show_config
 from .losses import cross_entropy, cross_entropy_with_grad, nll_loss
 from .modules import CrossEntropyLoss, NLLLoss
+from .scores import Scores, score
 
 __all__ = [
     "CrossEntropyLoss",
     "NLLLoss",
+    "Scores",
     "__version__",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
@@ -39,6 +41,7 @@ __all__ = [
     "logsumexp",
     "nll_loss",
     "release_memory",
+    "score",
     "set_num_threads",
     "show_config",
     "softmax",
