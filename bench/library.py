@@ -42,6 +42,10 @@ class Library(ABC):
     def calls(self, problem: Problem) -> dict[str, Call]:
         """Return a call for each operation that it knows; none if it can't do this problem."""
 
+    @abstractmethod
+    def rows(self, problem: Problem) -> tuple[Array, Array | None] | None:
+        """Return each row's loss and gradient of (rows, classes) without weights; None for what it doesn't have."""
+
     def as_numpy(self, result: Any) -> Array:
         """Return an array or scalar of the library as an array of NumPy's."""
         return np.asarray(result)

@@ -22,6 +22,12 @@ class NumPy(Library):
         rows = _RowWeights(problem)
         return {LOSS: partial(self._loss, problem, rows), GRADIENT: partial(self._loss_and_gradient, problem, rows)}
 
+    def rows(self, problem: Problem) -> tuple[Array, Array]:  # noqa: D102
+        rows, x = _RowWeights(problem), _single_or_double(problem.logits)
+        rows.weights = 1.0
+        lse, probabilities = self.logsumexp_and_softmax(x)
+        return rows.losses(x, lse), rows.gradient(probabilities).astype(problem.logits.dtype, copy=False)
+
     def _loss(self, problem: Problem, rows: _RowWeights) -> Any:
         x = _single_or_double(problem.logits)
         return rows.loss(x, self.logsumexp(x))
@@ -91,10 +97,7 @@ class ScikitLearn(Library):
 
     def calls(self, problem: Problem) -> dict[str, Call]:  # noqa: D102
         cell, dtype = problem.cell, problem.logits.dtype
-        if cell.function != "cross_entropy" or cell.variant in ("smoothing", "probabilities"):
-            return {}
-        # Labels have the type of the logits, and must be exact in it.
-        if cell.dtype not in ("float32", "float64") or cell.classes > 2 ** (np.finfo(dtype).nmant + 1):
+        if not self._knows(problem):
             return {}
         rows = _RowWeights(problem)
         weights = np.broadcast_to(np.asarray(rows.weights, dtype), rows.index.shape)
@@ -106,6 +109,22 @@ class ScikitLearn(Library):
             _positions_of_images(weights.copy()),
         )
         return {LOSS: run, GRADIENT: partial(run, with_gradient=True)}
+
+    def rows(self, problem: Problem) -> tuple[Array, Array] | None:  # noqa: D102
+        if not self._knows(problem):
+            return None
+        assert problem.target is not None
+        loss = self.library.HalfMultinomialLoss(n_classes=problem.cell.classes)
+        labels = problem.target.astype(problem.logits.dtype)
+        losses, gradient = loss.loss_gradient(labels, problem.logits, n_threads=self.threads)
+        return losses, gradient
+
+    def _knows(self, problem: Problem) -> bool:
+        cell = problem.cell
+        if cell.function != "cross_entropy" or cell.variant in ("smoothing", "probabilities"):
+            return False
+        # Labels have the type of the logits, and must be exact in it.
+        return cell.dtype in ("float32", "float64") and cell.classes <= 2 ** (np.finfo(problem.logits.dtype).nmant + 1)
 
     def _run(
         self, loss: Any, x: Array, labels: list[Array], weights: list[Array], *, with_gradient: bool = False
@@ -142,13 +161,20 @@ class _RowWeights:
 
     def loss(self, x: Array, lse: Array) -> Any:
         """Return the mean loss, from logits and log-sum-exp along axis 1."""
+        losses = self.losses(x, lse)
+        return losses.mean() if np.isscalar(self.weights) else (losses * self.weights).sum()
+
+    def losses(self, x: Array, lse: Array) -> Array:
+        """Return the loss of each row."""
+        losses: Array
         if self.probabilities is not None:
-            return (lse * self.probabilities.sum(axis=1) - (self.probabilities * x).sum(axis=1)).mean()
+            losses = lse * self.probabilities.sum(axis=1) - (self.probabilities * x).sum(axis=1)
+            return losses
         at_target = np.take_along_axis(x, self.index[:, None], axis=1)[:, 0]
         losses = lse - (1 - self.smoothing) * at_target
         if self.smoothing:
             losses -= self.smoothing * x.mean(axis=1)
-        return losses.mean() if np.isscalar(self.weights) else (losses * self.weights).sum()
+        return losses
 
     def gradient(self, p: Array) -> Array:
         """Turn probabilities into the gradient, in place."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Mapping
 from functools import partial
@@ -38,6 +39,12 @@ class Crossent(Library):
             OUT: partial(with_grad, out=out),
         }
 
+    def rows(self, problem: Problem) -> tuple[Array, Array]:  # noqa: D102
+        losses, gradient = self.library.cross_entropy_with_grad(
+            problem.logits, problem.target, reduction="none", label_smoothing=problem.label_smoothing
+        )
+        return losses, gradient
+
 
 class Torch(Library):
     """PyTorch, eager: forward without autograd; forward and backward."""
@@ -70,6 +77,17 @@ class Torch(Library):
             return loss, leaf.grad
 
         return {LOSS: forward, GRADIENT: forward_and_backward}
+
+    def rows(self, problem: Problem) -> tuple[Array, Array]:  # noqa: D102
+        leaf = self._tensor(problem.logits).requires_grad_()
+        losses = self._losses(leaf, self._tensor(problem.target), problem.label_smoothing)
+        losses.backward(self.library.ones_like(losses))
+        return self.as_numpy(losses), self.as_numpy(leaf.grad)
+
+    @functools.cached_property
+    def _losses(self) -> Any:
+        cross_entropy = self.library.nn.functional.cross_entropy
+        return lambda x, target, smoothing: cross_entropy(x, target, reduction="none", label_smoothing=smoothing)
 
     def as_numpy(self, result: Any) -> Array:  # noqa: D102
         tensor = result.detach()
@@ -108,6 +126,10 @@ class TorchCompile(Torch):
     def _prepare(self, function: Any) -> Any:
         return self.library.compile(function, dynamic=False, fullgraph=True)
 
+    @functools.cached_property
+    def _losses(self) -> Any:
+        return self.library.compile(super()._losses, dynamic=True, fullgraph=True)
+
     def release(self) -> None:  # noqa: D102
         self.library.compiler.reset()
 
@@ -133,23 +155,39 @@ class Jax(Library):
         loss = partial(self._loss, variant=problem.cell.variant, smoothing=problem.label_smoothing)
         return {LOSS: self._jit(loss, *arguments), GRADIENT: self._jit(jax.value_and_grad(loss), *arguments)}
 
+    def rows(self, problem: Problem) -> tuple[Array, Array]:  # noqa: D102
+        arguments = (problem.logits, problem.target, problem.cell.variant, problem.label_smoothing)
+        (_, losses), gradient = self._rows(*arguments)
+        return self.as_numpy(losses), self.as_numpy(gradient)
+
+    @functools.cached_property
+    def _rows(self) -> Any:
+        def total(logits: Any, target: Any, variant: str, smoothing: float) -> Any:
+            losses = self._losses(logits, target, variant, smoothing)
+            return losses.sum(), losses
+
+        return self.library.jit(self.library.value_and_grad(total, has_aux=True), static_argnums=(2, 3))
+
     def _jit(self, function: Any, *arguments: Any) -> Call:
         compiled, wait = self.library.jit(function), self.library.block_until_ready
         return lambda: wait(compiled(*arguments))
 
     def _loss(self, logits: Any, target: Any, weight: Any, variant: str, smoothing: float) -> Any:
-        jax, jnp = self.library, self.library.numpy
-        lse = jax.nn.logsumexp(logits, axis=1)
-        if variant == "probabilities":
-            return (lse * target.sum(axis=1) - (target * logits).sum(axis=1)).mean()
+        jnp = self.library.numpy
         valid = target != IGNORE_INDEX if variant == "ignored" else None
         index = target if valid is None else jnp.where(valid, target, 0)
-        losses = lse - (1 - smoothing) * jnp.take_along_axis(logits, index[:, None], axis=1)[:, 0]
-        if smoothing:
-            losses -= smoothing * logits.mean(axis=1)
+        losses = self._losses(logits, index, variant, smoothing)
         if weight is not None:
             return jnp.average(losses, weights=weight[index])
         return losses.mean(where=valid)
+
+    def _losses(self, logits: Any, target: Any, variant: str, smoothing: float) -> Any:
+        jax, jnp = self.library, self.library.numpy
+        lse = jax.nn.logsumexp(logits, axis=1)
+        if variant == "probabilities":
+            return lse * target.sum(axis=1) - (target * logits).sum(axis=1)
+        losses = lse - (1 - smoothing) * jnp.take_along_axis(logits, target[:, None], axis=1)[:, 0]
+        return losses - smoothing * logits.mean(axis=1) if smoothing else losses
 
     def release(self) -> None:  # noqa: D102
         self.library.clear_caches()
@@ -170,18 +208,32 @@ class OnnxRuntime(Library):
         # Its CPU kernels know no bfloat16, the operators no smoothing and no probabilities.
         if problem.cell.dtype == "bfloat16" or problem.cell.variant in ("smoothing", "probabilities"):
             return {}
+        inputs = self._inputs(problem)
+        run = self._session(problem, inputs, "mean").run
+        return {LOSS: lambda: run(None, inputs)[0]}
+
+    def rows(self, problem: Problem) -> tuple[Array, None] | None:  # noqa: D102
+        # Its loss is that of float32 and float64 alone.
+        if problem.cell.dtype not in ("float32", "float64") or problem.cell.variant in ("smoothing", "probabilities"):
+            return None
+        inputs = self._inputs(problem)
+        return self._session(problem, inputs, "none").run(None, inputs)[0], None
+
+    def _inputs(self, problem: Problem) -> dict[str, Array]:
         inputs = {"logits": problem.logits}
         if problem.target is not None:
             inputs["target"] = problem.target
         if problem.weight is not None:
             inputs["weight"] = problem.weight
-        run = self._session(problem, inputs).run
-        return {LOSS: lambda: run(None, inputs)[0]}
+        return inputs
 
-    def _session(self, problem: Problem, inputs: Mapping[str, Array]) -> Any:
+    def _session(self, problem: Problem, inputs: Mapping[str, Array], reduction: str) -> Any:
         helper, runtime = self.onnx.helper, self.library
         operators: dict[str, tuple[str, dict[str, Any]]] = {
-            "cross_entropy": ("SoftmaxCrossEntropyLoss", {"ignore_index": IGNORE_INDEX}),
+            "cross_entropy": (
+                "SoftmaxCrossEntropyLoss",
+                {"ignore_index": IGNORE_INDEX, "reduction": reduction},
+            ),
             "softmax": ("Softmax", {"axis": 1}),
             "log_softmax": ("LogSoftmax", {"axis": 1}),
             "logsumexp": ("ReduceLogSumExp", {"axes": [1], "keepdims": 0}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -57,6 +57,15 @@ class Problem:
     def has_probabilities(self) -> bool:
         """Whether the target has class probabilities."""
         return self.target is not None and self.target.dtype.kind != "i"
+
+    def upcast(self) -> Problem:
+        """Return the same numbers in float32."""
+        target = self.target
+        if target is not None and self.has_probabilities:
+            target = target.astype(np.float32)
+        return replace(
+            self, cell=replace(self.cell, dtype="float32"), logits=self.logits.astype(np.float32), target=target
+        )
 
     def check_loss(self, loss: Array) -> None:
         """Raise Disagreement unless this is the mean loss."""

@@ -109,6 +109,11 @@ def table(report: Report, statistic: Statistic, *, markdown: bool) -> str:
     peers = [name for name in report.versions if name != OURS]
     header = ["cell", "threads", LOSS, GRADIENT, OUT, *peers, "× loss", "× grad", "% read", "% copy", "% of", "cycles"]
     lines = [header, *(_line(Derived(result, statistic), peers) for result in report.results)]
+    return aligned(lines, markdown=markdown)
+
+
+def aligned(lines: list[list[str]], *, markdown: bool) -> str:
+    """Return lines of cells, the first of them the header, in columns."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines]
     padded.insert(1, ["-" * widths[0], *("-" * (width - 1) + (":" if markdown else "-") for width in widths[1:])])

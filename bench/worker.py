@@ -32,7 +32,7 @@ def work(cells: list[Cell], peer_names: list[str] | None, threads: int, rounds: 
         os.sched_setaffinity(0, usable_cpus()[:threads])
     machine = _machine()
     ours = Crossent(threads)
-    peers = list(_installed(peer_names, threads))
+    peers = list(installed_peers(peer_names, threads))
     limits = Limits(threads)
     report = Report(machine, {library.name: library.version for library in (ours, *peers)})
     for cell in cells:
@@ -46,7 +46,8 @@ def work(cells: list[Cell], peer_names: list[str] | None, threads: int, rounds: 
     return report
 
 
-def _installed(names: list[str] | None, threads: int) -> Iterator[Library]:
+def installed_peers(names: list[str] | None, threads: int) -> Iterator[Library]:
+    """Yield the peers that are installed, of all or of some names, and say which aren't."""
     for peer in PEERS:
         if names is None or peer.name in names:
             try:

@@ -57,20 +57,30 @@ def distribution(x: Array) -> Distribution:
         log p_c = (x_c − x_k) − log1p(rest)     p_c = exp(x_c − x_k) / (1 + rest)     1 − p_k = rest / (1 + rest)
 
     and the other classes have p ≤ 1/2, so that ``1 − p`` is safe. A row that holds nan or +inf, or −inf alone, has no
-    distribution: all of it is nan.
+    distribution: all of it is nan. The differences are rounded, which exp would make as many times larger as they are
+    large: what was rounded off, ``d``, comes back as a factor ``1 + d``.
     """
     if x.shape[-1] == 0:
         return Distribution(x, x, x)
     k = np.argmax(x, axis=-1, keepdims=True)
     largest = np.take_along_axis(x, k, axis=-1)
-    shifted = np.where(np.isfinite(largest), x, np.nan) - np.where(np.isfinite(largest), largest, 0)
-    ratio = np.exp(shifted)
+    shifted, rounded_off = difference(
+        np.where(np.isfinite(largest), x, np.nan), np.where(np.isfinite(largest), largest, 0)
+    )
+    ratio = np.exp(shifted) * (1 + rounded_off)
     is_largest = np.arange(x.shape[-1]) == k
     rest = np.sum(np.where(is_largest, 0, ratio), axis=-1, keepdims=True)
     probability = ratio / (1 + rest)
     return Distribution(
         shifted - np.log1p(rest), probability, np.where(is_largest, probability * rest, 1 - probability)
     )
+
+
+def difference(a: Array, b: Array) -> tuple[Array, Array]:
+    """Return ``a − b`` rounded, and exactly what was rounded off (Knuth), 0 for a difference that isn't finite."""
+    rounded = a - b
+    minus_b = rounded - a
+    return rounded, np.where(np.isfinite(rounded), (a - (rounded - minus_b)) - (b + minus_b), 0)
 
 
 def times(factor: Array, value: Array) -> Array:
@@ -317,3 +327,18 @@ def exact_row(row: Array, target: int) -> tuple[mpmath.mpf, list[mpmath.mpf]]:
         grad = [value / (1 + rest) for value in exponentials]
         grad[target] = -rest / (1 + rest)
         return mpmath.log1p(rest), grad
+
+
+def exact_soft_row(row: Array, t: Array) -> tuple[mpmath.mpf, list[mpmath.mpf]]:
+    """Return loss and gradient of one row and weighted target to 60 digits less those that cancel."""
+    with mpmath.workdps(60):
+        x, weights = ([mpmath.mpf(float(v)) + mpmath.mpf(float(v - float(v))) for v in values] for values in (row, t))
+        exponentials = [mpmath.exp(value) for value in x]
+        total, weight = mpmath.fsum(exponentials), mpmath.fsum(weights)
+        loss = weight * mpmath.log(total) - mpmath.fdot(weights, x)
+        return loss, [weight * value / total - own for value, own in zip(exponentials, weights, strict=True)]
+
+
+def from_exact(values: Sequence[mpmath.mpf]) -> Array:
+    """Return numbers of 60 digits as long doubles."""
+    return np.array([mpmath.nstr(value, 30) for value in values], long_double)

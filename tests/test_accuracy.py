@@ -10,7 +10,6 @@ from typing import Any
 
 import cases
 import crossent
-import mpmath
 import numpy as np
 import pytest
 import reference
@@ -51,7 +50,7 @@ def test_confident_rows_in_float64(instruction_set: str, target: int) -> None:
     losses, grad = crossent.cross_entropy_with_grad(x, np.full(141, target), reduction="none")
     for row, loss, row_grad in zip(x, losses, grad, strict=True):
         exact_loss, exact_grad = reference.exact_row(row, target)
-        exact = np.array([mpmath.nstr(value, 30) for value in [exact_loss, *exact_grad]], reference.long_double)
+        exact = reference.from_exact([exact_loss, *exact_grad])
         gap = row[0] - row[1]
         cases.assert_close(loss, exact[0], np.float64, DOUBLE.loss, f"loss, gap {gap}")
         cases.assert_close(row_grad, exact[1:], np.float64, DOUBLE.grad, f"gradient, gap {gap}")
@@ -176,3 +175,31 @@ class TestHalfPrecision:
         losses, grad = crossent.cross_entropy_with_grad(np.zeros((2, 100_000), kind), np.array([0, 99_999]))
         assert losses == pytest.approx(np.log(100_000), rel=1e-6)
         assert (grad != 0).all()
+
+    @pytest.mark.parametrize("name", cases.HALVES)
+    def test_large_losses_of_many_rows(self, name: str) -> None:
+        """70,000 losses of 20: their sum is no float16, and neither is 1 / 70,000 times anything much below 1."""
+        logits = np.zeros((70_000, 2), cases.DTYPES[name].dtype)
+        logits[:, 1] = 20
+        target = np.zeros(70_000, int)
+        loss_of_a_row = 20 + np.log1p(np.exp(-20))
+        sizes: dict[reference.Reduction, int] = {"mean": 1, "sum": 70_000}
+        for reduction, size in sizes.items():
+            loss, grad = crossent.cross_entropy_with_grad(logits, target, reduction=reduction)
+            assert loss == pytest.approx(size * loss_of_a_row, rel=1e-7)
+            assert np.isfinite(grad.astype(float)).all()
+            assert (grad != 0).all()
+        self.check(logits, target)
+
+
+@pytest.mark.parametrize("dtype", [SINGLE, DOUBLE], ids=["float32", "float64"])
+def test_the_sum_of_very_many_rows(instruction_set: str, dtype: cases.Tolerance) -> None:
+    """As right as float64 can be: four rows over and over, without their memory."""
+    x: Array = np.array([[1.5, -2.25], [0.3, 0.7], [-5, 1.1], [9, 0]], dtype.dtype)
+    target = np.array([0, 1, 0, 0], np.int8)
+    times = 2**20
+    many, many_target = np.broadcast_to(x, (times, 4, 2)), np.broadcast_to(target, (times, 4))
+    mean = crossent.cross_entropy(many, many_target, axis=-1)
+    assert mean == pytest.approx(crossent.cross_entropy(x, target), rel=2e-16)
+    total = crossent.cross_entropy(many, many_target, axis=-1, reduction="sum")
+    assert total == pytest.approx(times * crossent.cross_entropy(x, target, reduction="sum"), rel=2e-16)

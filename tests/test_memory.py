@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cases
 import pytest
+from crossent import _core
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's memory accounting")
 
@@ -116,3 +117,38 @@ def test_a_copy_would_be_seen(python_environment: dict[str, str]) -> None:
         [sys.executable, "-c", program, "float32"], env=python_environment, capture_output=True, text=True, check=True
     )
     assert float(done.stdout) > 0.9
+
+
+LARGE = (
+    MEASURE[: MEASURE.index("side = ")]
+    + """
+x, out = made((1024, 128_256)), made((1024, 128_256))
+target = np.zeros(1024, np.int64)
+result = {
+    "loss": growth(lambda: crossent.cross_entropy(x, target)),
+    "gradient into out": growth(lambda: crossent.cross_entropy_with_grad(x, target, out=out)),
+    "gradient in place": growth(lambda: crossent.cross_entropy_with_grad(x, target, out=x)),
+}
+del out
+before = status("VmRSS")
+result["gradient"] = growth(lambda: crossent.cross_entropy_with_grad(x, target)) - x.nbytes
+result["next gradient"] = growth(lambda: crossent.cross_entropy_with_grad(x, target))  # where the last one was
+result["kept"] = status("VmRSS") - before
+released = crossent.release_memory()
+result["not given back"] = status("VmRSS") - before
+print(json.dumps([result, released, x.nbytes]))
+"""
+)
+
+
+def test_peak_of_a_large_vocabulary(python_environment: dict[str, str]) -> None:
+    """1024 × 128,256: nothing but the result, whose memory is kept within the limit and given back on request."""
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE, "float32"], env=python_environment, capture_output=True, text=True, check=True
+    )
+    grown, released, gradient_bytes = json.loads(done.stdout)
+    allowed = 24 * 1024 + 2 * 2**20 + 2**20  # rows, two threads, the interpreter
+    kept = grown.pop("kept")
+    assert gradient_bytes <= released <= _core.kept_memory_limit
+    assert kept <= _core.kept_memory_limit + allowed
+    assert {call: bytes_ for call, bytes_ in grown.items() if bytes_ > allowed} == {}
