@@ -2,9 +2,10 @@
 // classes alone.
 //
 // Classes are cut into chunks of chunk_classes. Inside one, class c belongs to lane c mod L and to group c / (8 L),
-// where L is the number of lanes of a vector, and 1 for few classes. The (up to) eight terms of a lane in a group are
-// added as a balanced tree in the logits' precision; groups are added one after another in double (for doubles with the
-// rounding errors carried along); lanes are added as a balanced tree. Absent classes add 0, which changes no bit.
+// where L is the number of lanes of a vector. The (up to) eight terms of a lane in a group are added as a balanced tree
+// in the logits' precision; groups are added one after another in double (for doubles with the rounding errors carried
+// along); lanes are added as a balanced tree. Absent classes add 0, which changes no bit. Few classes, whose errors
+// don't average out, are added one after another in double: one lane, groups of one term.
 #pragma once
 
 #include "log.h"

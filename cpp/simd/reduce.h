@@ -162,6 +162,7 @@ void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdif
   }
 
   const ptrdiff_t used_lanes = classes < sum_lanes ? classes : sum_lanes;
+  const ptrdiff_t terms_at_once = sum_lanes == 1 ? 1 : group_terms;
   for (ptrdiff_t p = 0; p < positions; p += width) {
     refer_to_maxima<T>(out, references, p);
     const Reference<T> reference = references.along_positions(p);
@@ -169,10 +170,10 @@ void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdif
     RunningSums<T, Terms> lane[width];
     for (ptrdiff_t l = 0; l < used_lanes; ++l) {
       RunningSums<T, Terms> sums;
-      for (ptrdiff_t c = l; c < classes; c += sum_lanes * group_terms) {
+      for (ptrdiff_t c = l; c < classes; c += sum_lanes * terms_at_once) {
         const ptrdiff_t left = (classes - c + sum_lanes - 1) / sum_lanes;
         sums.add(sum_of_present<group_terms>(
-            left < group_terms ? left : group_terms, [&](int v) __attribute__((always_inline)) {
+            left < terms_at_once ? left : terms_at_once, [&](int v) __attribute__((always_inline)) {
               const ptrdiff_t k = c + v * sum_lanes;
               Vec<T> t = {};
               if constexpr (Terms::present) t = terms.along_positions(k, p, present);
