@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Literal, TypeAlias
 
-Function: TypeAlias = Literal["cross_entropy", "softmax", "log_softmax", "logsumexp"]
+Function: TypeAlias = Literal["cross_entropy", "softmax", "log_softmax", "logsumexp", "score"]
 Variant: TypeAlias = Literal["", "smoothing", "weights", "ignored", "probabilities"]
 Layout: TypeAlias = Literal["", "fortran"]
 Group: TypeAlias = Literal["quick", "default", "all"]
@@ -64,6 +64,8 @@ class Cell:
     @property
     def beside(self) -> tuple[str, Cell] | None:
         """The easier problem that this one is held against, and its name in the table."""
+        if self.function == "score":
+            return "the loss", replace(self, function="cross_entropy")
         if self.function != "cross_entropy":
             return None
         if ITEM_BYTES[self.dtype] == 2:
@@ -131,6 +133,13 @@ def _cells() -> tuple[Cell, ...]:
         # The softmax family, over axis 1.
         *(Cell(batch, function=function, group="default") for function in activations),
         *(Cell(images, function=function) for function in activations),
+        # Everything about each row.
+        Cell((1_000_000, 10), function="score"),
+        Cell((1_000_000, 100), function="score"),
+        Cell(batch, function="score", group="default"),
+        Cell(batch, "float16", function="score"),
+        Cell((1024, 128_256), function="score"),
+        Cell((8, 21, 512, 512), function="score"),
     )
 
 

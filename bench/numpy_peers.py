@@ -17,6 +17,8 @@ class NumPy(Library):
     name = module = "numpy"
 
     def calls(self, problem: Problem) -> dict[str, Call]:  # noqa: D102
+        if problem.cell.function == "score":
+            return {LOSS: partial(self._score, problem)}
         if problem.cell.function != "cross_entropy":
             return {LOSS: partial(self._activation, problem.logits, problem.cell.function)}
         rows = _RowWeights(problem)
@@ -36,6 +38,15 @@ class NumPy(Library):
         x = _single_or_double(problem.logits)
         lse, probabilities = self.logsumexp_and_softmax(x)
         return rows.loss(x, lse), rows.gradient(probabilities).astype(problem.logits.dtype, copy=False)
+
+    def _score(self, problem: Problem) -> tuple[Array, ...]:
+        assert problem.target is not None
+        x = _single_or_double(problem.logits)
+        lse, p = self.logsumexp_and_softmax(x)
+        own = np.take_along_axis(x, np.expand_dims(problem.target, 1), axis=1)
+        confidence, predicted, rank = p.max(axis=1), x.argmax(axis=1), (x > own).sum(axis=1)
+        entropy, squares = lse - np.einsum("nc...,nc...->n...", p, x), np.einsum("nc...,nc...->n...", p, p)
+        return lse - own.squeeze(1), lse, confidence, entropy, squares, predicted, rank
 
     def _activation(self, x: Array, function: str) -> Array:
         return {"softmax": self.softmax, "log_softmax": self.log_softmax, "logsumexp": self.logsumexp}[function](x)

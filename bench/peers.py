@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import operator
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from library import GRADIENT, LOSS, OUT, Library
 from numpy_peers import NumPy, ScikitLearn, SciPy
-from problems import IGNORE_INDEX, Array, Problem
+from problems import FIGURES, IGNORE_INDEX, Array, Problem
 from timing import Call
 
 
@@ -27,6 +28,9 @@ class Crossent(Library):
     def calls(self, problem: Problem, out: Array | None = None) -> dict[str, Call]:
         """Return the calls, one of them into ``out``."""
         function = problem.cell.function
+        if function == "score":
+            score, figures = self.library.score, operator.attrgetter(*FIGURES)
+            return {LOSS: lambda: figures(score(problem.logits, problem.target))}
         if function != "cross_entropy":
             compute = partial(getattr(self.library, function), problem.logits, 1)
             return {LOSS: compute} if function == "logsumexp" else {LOSS: compute, OUT: partial(compute, out=out)}
@@ -104,8 +108,20 @@ class Torch(Library):
                     ignore_index=IGNORE_INDEX,
                     label_smoothing=problem.label_smoothing,
                 )
+            case "score":
+                return partial(self._score, target=self._tensor(problem.target))
             case function:
                 return partial(getattr(torch, function), dim=1)
+
+    def _score(self, logits: Any, target: Any) -> Any:
+        torch = self.library
+        x = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+        lse = torch.logsumexp(x, dim=1)
+        own = x.gather(1, target.unsqueeze(1))
+        p = torch.softmax(x, dim=1)
+        confidence, predicted = p.max(dim=1)
+        entropy, squares = lse - (p * x).sum(dim=1), (p * p).sum(dim=1)
+        return lse - own.squeeze(1), lse, confidence, entropy, squares, predicted, (x > own).sum(dim=1)
 
     def _prepare(self, function: Any) -> Any:
         return function
@@ -146,6 +162,8 @@ class Jax(Library):
     def calls(self, problem: Problem) -> dict[str, Call]:  # noqa: D102
         jax = self.library
         logits = jax.numpy.asarray(problem.logits)
+        if problem.cell.function == "score":
+            return {LOSS: self._jit(self._score, logits, jax.numpy.asarray(problem.target))}
         if problem.cell.function != "cross_entropy":
             return {LOSS: self._jit(partial(getattr(jax.nn, problem.cell.function), axis=1), logits)}
         assert problem.target is not None
@@ -171,6 +189,15 @@ class Jax(Library):
     def _jit(self, function: Any, *arguments: Any) -> Call:
         compiled, wait = self.library.jit(function), self.library.block_until_ready
         return lambda: wait(compiled(*arguments))
+
+    def _score(self, logits: Any, target: Any) -> Any:
+        jax, jnp = self.library, self.library.numpy
+        x = logits if logits.dtype == jnp.float64 else logits.astype(jnp.float32)
+        lse = jax.nn.logsumexp(x, axis=1)
+        own = jnp.take_along_axis(x, jnp.expand_dims(target, 1), axis=1)
+        p = jax.nn.softmax(x, axis=1)
+        entropy, squares = lse - (p * x).sum(axis=1), (p * p).sum(axis=1)
+        return lse - own.squeeze(1), lse, p.max(axis=1), entropy, squares, x.argmax(axis=1), (x > own).sum(axis=1)
 
     def _loss(self, logits: Any, target: Any, weight: Any, variant: str, smoothing: float) -> Any:
         jnp = self.library.numpy
@@ -206,7 +233,8 @@ class OnnxRuntime(Library):
 
     def calls(self, problem: Problem) -> dict[str, Call]:  # noqa: D102
         # Its CPU kernels know no bfloat16, the operators no smoothing and no probabilities.
-        if problem.cell.dtype == "bfloat16" or problem.cell.variant in ("smoothing", "probabilities"):
+        unknown = problem.cell.variant in ("smoothing", "probabilities") or problem.cell.function == "score"
+        if problem.cell.dtype == "bfloat16" or unknown:
             return {}
         inputs = self._inputs(problem)
         run = self._session(problem, inputs, "mean").run

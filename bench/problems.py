@@ -17,6 +17,8 @@ LABEL_SMOOTHING = 0.1
 # The logits repeat after so many elements: no cache gains by it, and the float64 reference is quick.
 DISTINCT_ELEMENTS = 2**20
 SAMPLED_ROWS = 64
+# What a score has of each row, in this order; the rank without regard to ties.
+FIGURES = ("loss", "log_sum_exp", "confidence", "entropy", "sum_of_squares", "predicted", "rank")
 
 
 class Tolerance(NamedTuple):
@@ -51,7 +53,7 @@ class Problem:
     label_smoothing: float
     loss: float  # the mean loss, from float64
     sample: NDArray[np.intp]  # the rows that are compared
-    values: Float64  # their gradient, or for the softmax family their values
+    values: Float64  # their gradient, or for the softmax family their values, or their FIGURES
 
     @property
     def has_probabilities(self) -> bool:
@@ -77,7 +79,13 @@ class Problem:
     def check_values(self, values: Array) -> None:
         """Raise Disagreement unless this gradient, or result of the softmax family, is right in the sampled rows."""
         reduced = values.ndim < len(self.cell.shape)
-        found = _rows(values, self.sample, reduced=reduced).astype(np.float64)
+        self._check_sample(_rows(values, self.sample, reduced=reduced).astype(np.float64))
+
+    def check_figures(self, figures: list[Array]) -> None:
+        """Raise Disagreement unless these arrays, one for each of FIGURES, are right in the sampled rows."""
+        self._check_sample(np.stack([figure.ravel()[self.sample].astype(np.float64) for figure in figures], axis=1))
+
+    def _check_sample(self, found: Float64) -> None:
         tolerance = TOLERANCES[self.cell.dtype]
         scale = np.abs(self.values).max()
         allowed = tolerance.relative * np.abs(self.values) + tolerance.absolute * scale + tolerance.smallest
@@ -99,6 +107,11 @@ def make_problem(cell: Cell, seed: int = 0) -> Problem:
     row_in_block = np.arange(cell.rows) % distinct
     logits = _lay_out(block[row_in_block], cell)
     sample = np.unique(np.linspace(0, cell.rows - 1, SAMPLED_ROWS).astype(np.intp))
+    if cell.function == "score":
+        target = random.integers(cell.classes, size=cell.rows)
+        values = _figures(block[row_in_block[sample]].astype(np.float64), target[sample])
+        target = target.reshape(cell.shape[0], *cell.shape[2:])
+        return Problem(cell, logits, target, None, 0.0, np.nan, sample, values)
     if cell.function != "cross_entropy":
         values = _activation(block[row_in_block[sample]].astype(np.float64), cell.function)
         return Problem(cell, logits, None, None, 0.0, np.nan, sample, values)
@@ -159,6 +172,15 @@ def _logsumexp(x: Float64) -> Float64:
 def _activation(x: Float64, function: str) -> Float64:
     lse = _logsumexp(x)
     return lse if function == "logsumexp" else x - lse if function == "log_softmax" else np.exp(x - lse)
+
+
+def _figures(x: Float64, target: NDArray[np.int64]) -> Float64:
+    lse = _logsumexp(x)
+    p = np.exp(x - lse)
+    own = np.take_along_axis(x, target[:, None], axis=1)
+    entropy = -(p * (x - lse)).sum(axis=1)
+    figures = (lse - own)[:, 0], lse[:, 0], p.max(axis=1), entropy, (p * p).sum(axis=1), x.argmax(axis=1)
+    return np.stack([*figures, (x > own).sum(axis=1)], axis=1)
 
 
 def _reference_indices(

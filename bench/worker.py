@@ -86,7 +86,8 @@ def _run_cell(
         result.beside_rows = easier.rows
         asked = make_problem(easier)
         calls = ours.calls(asked, np.zeros_like(asked.logits))
-        add(BESIDE, ours, asked, {operation: calls[operation] for operation in (LOSS, OUT)})
+        compared = (LOSS,) if cell.function == "score" else (LOSS, OUT)
+        add(BESIDE, ours, asked, {operation: calls[operation] for operation in compared})
     for peer in peers:
         add(peer.name, peer, problem, peer.calls(problem))
 
@@ -105,9 +106,9 @@ def _machine_contenders(problem: Problem, out: Array, limits: Limits) -> list[Co
     if problem.target is not None and problem.has_probabilities:
         arrays.append(problem.target)
     calls: dict[str, Call] = {}
-    if problem.cell.exceeds_caches and problem.cell.function in ("cross_entropy", "logsumexp"):
+    if problem.cell.exceeds_caches and problem.cell.function in ("cross_entropy", "logsumexp", "score"):
         calls |= limits.read(*arrays)
-    if problem.cell.exceeds_caches and problem.cell.function != "logsumexp":
+    if problem.cell.exceeds_caches and problem.cell.function not in ("logsumexp", "score"):
         calls |= limits.copy(*arrays, out=out)
     if problem.cell.counts_cycles:
         calls |= limits.cycles()
@@ -116,6 +117,9 @@ def _machine_contenders(problem: Problem, out: Array, limits: Limits) -> list[Co
 
 def _check(problem: Problem, library: Library, found: Any) -> None:
     """Raise Disagreement unless a call's result is right."""
+    if problem.cell.function == "score":
+        problem.check_figures([library.as_numpy(figure) for figure in found])
+        return
     if problem.cell.function != "cross_entropy":
         problem.check_values(library.as_numpy(found))
         return
