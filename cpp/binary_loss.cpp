@@ -123,6 +123,8 @@ double binary_cross_entropy(const BinaryCall& original) {
   call.layout.simplify();
   const ptrdiff_t elements = call.layout.positions();
   const ptrdiff_t blocks = (elements + block_elements - 1) / block_elements;
+  const double divisor = call.is_mean ? static_cast<double>(elements) : 1;
+  call.grad_output /= divisor;
   std::vector<LongSum> sums(static_cast<size_t>(blocks));
   const auto kernel = active_kernels().binary;
   for_each_block(blocks, threads_for(elements, blocks), [&](ptrdiff_t block, int) {
@@ -145,7 +147,7 @@ double binary_cross_entropy(const BinaryCall& original) {
   });
   LongSum total;
   for (const LongSum& sum : sums) total.add(sum.sum, sum.error);
-  return total.total();
+  return total.total() / divisor;
 }
 
 }  // namespace crossent

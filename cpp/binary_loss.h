@@ -18,9 +18,10 @@ struct BinaryCall {
   void* data[binary_operands];  // null: absent, which counts as 1; losses and gradient are written
   Scalar scalar[binary_operands];
   double grad_output;  // where grad_outputs is absent
+  bool is_mean;        // loss and grad_output are divided by the number of elements
 };
 
-// The sum of the losses.
+// The sum of the losses, or their mean.
 double binary_cross_entropy(const BinaryCall& call);
 
 }  // namespace crossent

@@ -14,6 +14,7 @@
 #include "loss.h"
 #include "parallel.h"
 #include "plain_call.h"
+#include "without_gil.h"
 
 namespace py = pybind11;
 using namespace crossent;
@@ -109,13 +110,6 @@ void* per_position(const py::array& a, const char* name, bool is_written, Layout
   return data_of(a);
 }
 
-template <class Function>
-auto without_gil(ptrdiff_t elements, const Function& function) {
-  std::optional<py::gil_scoped_release> release;
-  if (elements >= elements_worth_releasing_the_gil) release.emplace();
-  return function();
-}
-
 Reduction reduction_of(const std::string& name) {
   if (name == "none") return Reduction::none;
   if (name == "mean") return Reduction::mean;
@@ -203,7 +197,7 @@ double cross_entropy_binding(const py::array& logits, const py::array& target, c
     if (out != in && !(is_half && out == Element::f32)) refuse("grad", "has another dtype than the logits");
   }
 
-  const CrossEntropyOutcome outcome = without_gil(logits.size(), [&] { return cross_entropy(call); });
+  const CrossEntropyOutcome outcome = compute(logits.size(), [&] { return cross_entropy(call); });
   raise_unless_classes(outcome, call, target);
   return outcome.value;
 }
@@ -241,7 +235,7 @@ void score_binding(const py::array& logits, const py::array& target, std::option
                                beside_losses(entropy, "entropy", losses, figure),
                                beside_losses(sum_of_squares, "sum_of_squares", losses, figure)};
   call.scores = &scores;
-  const CrossEntropyOutcome outcome = without_gil(logits.size(), [&] { return cross_entropy(call); });
+  const CrossEntropyOutcome outcome = compute(logits.size(), [&] { return cross_entropy(call); });
   raise_unless_classes(outcome, call, target);
 }
 
@@ -257,7 +251,7 @@ void softmax_binding(const py::array& x, const py::array& out, bool logarithm) {
   if (call.output.element != call.logits.element && !(is_half && call.output.element == Element::f32)) {
     refuse("out", "has another dtype than x");
   }
-  without_gil(x.size(), [&] { softmax(call); });
+  compute(x.size(), [&] { softmax(call); });
 }
 
 void logsumexp_binding(const py::array& x, const py::array& out) {
@@ -271,7 +265,7 @@ void logsumexp_binding(const py::array& x, const py::array& out) {
   if (element != Element::f32 && element != Element::f64) refuse("out", "is neither float32 nor float64");
   call.losses_are_f64 = element == Element::f64;
   call.losses = per_position(out, "out", true, call.layout, losses_operand);
-  without_gil(x.size(), [&] { softmax(call); });
+  compute(x.size(), [&] { softmax(call); });
 }
 
 void add_binary_operand(const py::handle& object, const char* name, bool is_written, BinaryOperand which,
@@ -291,11 +285,12 @@ void add_binary_operand(const py::handle& object, const char* name, bool is_writ
 }
 
 double binary_cross_entropy_binding(const py::array& x, const py::array& target, const py::object& weight,
-                                    const py::object& pos_weight, bool from_logits, const py::object& grad_output,
-                                    const py::object& losses, const py::object& gradient) {
+                                    const py::object& pos_weight, bool from_logits, bool is_mean,
+                                    const py::object& grad_output, const py::object& losses, const py::object& gradient) {
   BinaryCall call = {};
   for (py::ssize_t i = 0; i < x.ndim(); ++i) call.layout.add_axis(x.shape(i));
   call.from_logits = from_logits;
+  call.is_mean = is_mean;
   element_of(x, "x");
   add_binary_operand(x, "x", false, BinaryOperand::x, call);
   add_binary_operand(target, "target", false, BinaryOperand::target, call);
@@ -308,7 +303,7 @@ double binary_cross_entropy_binding(const py::array& x, const py::array& target,
   }
   add_binary_operand(losses, "losses", true, BinaryOperand::losses, call);
   add_binary_operand(gradient, "grad", true, BinaryOperand::gradient, call);
-  return without_gil(x.size(), [&] { return binary_cross_entropy(call); });
+  return compute(x.size(), [&] { return binary_cross_entropy(call); });
 }
 
 // Bytes for a large result. They are given back when the last array that views them is gone.

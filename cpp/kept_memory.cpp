@@ -7,6 +7,7 @@
 #include <vector>
 
 #if defined(__linux__)
+#include <pthread.h>
 #include <sys/mman.h>
 #endif
 
@@ -35,8 +36,8 @@ void free_piece(Piece* piece) {
   delete piece;
 }
 
-// A lock that can't be had is gone without: after a fork its holder may not exist any more, and no call waits for
-// another's system call.
+// A lock that can't be had is gone without: no call waits for another's system call. A fork does, since its child would
+// find the lock of a thread that it doesn't have.
 class Kept {
  public:
   // A piece that is larger by a quarter at most, or null.
@@ -73,6 +74,9 @@ class Kept {
     return bytes;
   }
 
+  void lock() { mutex_.lock(); }
+  void unlock() { mutex_.unlock(); }
+
  private:
   void drop_oldest() {
     bytes_ -= pieces_.front()->bytes;
@@ -90,6 +94,12 @@ Kept& kept() {
   static Kept* instance = new Kept;
   return *instance;
 }
+
+#if defined(__linux__)
+[[maybe_unused]] const int fork_handlers =
+    pthread_atfork([] { kept().lock(); }, [] { kept().unlock(); }, [] { kept().unlock(); });
+[[maybe_unused]] const Kept& made_before_any_fork = kept();
+#endif
 
 }  // namespace
 

@@ -8,6 +8,7 @@
 
 #include "kept_memory.h"
 #include "loss.h"
+#include "without_gil.h"
 
 namespace py = pybind11;
 using namespace crossent;
@@ -94,13 +95,7 @@ PyObject* plain_call(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
       call.layout.axis[0].stride[output_operand] = classes;
       call.gradient = {array_proxy(grad.ptr())->data, element, 1};
     }
-    CrossEntropyOutcome outcome;
-    if (positions * classes >= elements_worth_releasing_the_gil) {
-      const py::gil_scoped_release release;
-      outcome = cross_entropy(call);
-    } else {
-      outcome = cross_entropy(call);
-    }
+    const CrossEntropyOutcome outcome = compute(positions * classes, [&] { return cross_entropy(call); });
     if (outcome.bad_position >= 0 || outcome.target_changed) Py_RETURN_NONE;
     PyObject* loss = PyFloat_FromDouble(outcome.value);
     if (!with_grad || !loss) return loss;
@@ -112,6 +107,9 @@ PyObject* plain_call(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     PyTuple_SET_ITEM(both, 0, loss);
     PyTuple_SET_ITEM(both, 1, grad.release().ptr());
     return both;
+  } catch (py::error_already_set& error) {
+    error.restore();
+    return nullptr;
   } catch (const std::bad_alloc&) {
     return PyErr_NoMemory();
   } catch (const std::exception& error) {

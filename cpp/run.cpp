@@ -116,7 +116,8 @@ SegmentResult total(PerBlock<SegmentResult>& results) {
 }
 
 // Few positions of many classes: the chunks of each row are shared out among threads. They are put together in their
-// order, as the kernel does that has a row to itself.
+// order, as the kernel does that has a row to itself. Rows too long for any cache go the same way, whatever the number
+// of threads: nothing is lost, and no block is so long that a stop request would wait for it.
 class SharedRows {
  public:
   SharedRows(const Layout& layout, const Segment& start, Kernel kernel)
@@ -132,7 +133,7 @@ class SharedRows {
         outputs_(static_cast<size_t>(positions_)) {}
 
   static bool are_worth_it(ptrdiff_t positions, ptrdiff_t classes, bool by_columns) {
-    return !by_columns && classes >= 2 * block_classes && positions < thread_limit();
+    return !by_columns && (classes >= longest_whole_row || (classes >= 2 * block_classes && positions < thread_limit()));
   }
 
   // Every row is finished before one is written: the output may be in the logits' place.
@@ -145,6 +146,7 @@ class SharedRows {
 
  private:
   static constexpr ptrdiff_t block_classes = 4 * chunk_classes;
+  static constexpr ptrdiff_t longest_whole_row = ptrdiff_t{1} << 24;
 
   ptrdiff_t chunks_of_row() const { return (classes_ + chunk_classes - 1) / chunk_classes; }
 

@@ -56,11 +56,12 @@ def binary_cross_entropy(
     weight: NDArray[Any] | None,  # likewise
     pos_weight: NDArray[Any] | None,  # likewise
     from_logits: bool,
+    is_mean: bool,  # of the losses; grad_output is divided by their number too
     grad_output: float | NDArray[np.float64],  # a scalar, or x's shape
     losses: NDArray[np.float32] | NDArray[np.float64] | None,  # out, x's shape
     grad: _Values | None,  # out, x's shape
     /,
-) -> float: ...  # the sum of the losses
+) -> float: ...  # the sum of the losses, or their mean
 def kept_bytes(count: int, /) -> NDArray[np.uint8]: ...
 def release_memory() -> int: ...  # bytes
 

@@ -254,29 +254,24 @@ def _evaluate(
     if with_grad:
         if grad_output is not None:
             scale = _arrays.as_grad_output(grad_output, x.shape if reduction == "none" else ())
-        if reduction == "mean":
-            scale = scale / max(x.size, 1)
         if out is None:
             grad = _outputs.empty_like(x)
         else:
             grad = _outputs.checked_out(out, x, target=t, weight=w, pos_weight=pos, grad_output=scale)
 
     losses = _outputs.empty_losses(x, x.shape) if reduction == "none" else None
-    total = _core.binary_cross_entropy(
+    loss = _core.binary_cross_entropy(
         _arrays.core_view(x),
         _arrays.core_view(t),
         w,
         pos,
         from_logits,
+        reduction == "mean",
         scale,
         losses,
         None if grad is None else _arrays.core_view(grad),
     )
-    if losses is not None:
-        return _outputs.result_or_scalar(losses), grad
-    if reduction == "mean":
-        return total / x.size if x.size else float("nan"), grad
-    return total, grad
+    return loss if losses is None else _outputs.result_or_scalar(losses), grad
 
 
 @np.errstate(invalid="ignore")  # comparisons with nan
