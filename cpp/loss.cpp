@@ -10,6 +10,7 @@
 #include "long_sum.h"
 #include "parallel.h"
 #include "run.h"
+#include "stop_requests.h"
 
 namespace crossent {
 namespace {
@@ -106,6 +107,7 @@ struct ClassTerms {
       if ((c + 1) % chunk_classes == 0 || c + 1 == classes) {
         base_sums.push_back(chunk_sum.total());
         chunk_sum = LongSum();
+        StopRequests::heed_current();
       }
       problem.base_is_zero &= base[c] == 0;
     }

@@ -28,6 +28,10 @@ StopRequests::~StopRequests() noexcept(false) { of_this_thread = outer_; }
 
 StopRequests* StopRequests::current() { return of_this_thread; }
 
+void StopRequests::heed_current() {
+  if (of_this_thread && of_this_thread->are_due()) of_this_thread->heed();
+}
+
 bool StopRequests::are_due() {
   const int64_t now = now_ms();
   if (next_ms_ == 0) next_ms_ = now + interval_ms;

@@ -20,10 +20,12 @@ class StopRequests {
   // Those of the calling thread, or null: nobody can want this call to end.
   static StopRequests* current();
 
+  // Asks them if it is time to; throws Stopped if the call is to end.
+  static void heed_current();
+
   // Whether it is time to ask; costs a few nanoseconds.
   bool are_due();
 
-  // Throws Stopped if the call is to end.
   void heed();
 
  protected:

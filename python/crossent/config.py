@@ -1,20 +1,30 @@
 """Threads, and what this build is and runs on."""
 
 import operator
+import os
 from typing import Any
 
 import numpy as np
 
-from . import _core
+from . import _core, _cpus
 
 __version__: str = _core.build_info()["version"]
+
+_limit = _cpus.default_limit()  # the last that the core was told
+if _limit is not None:
+    _core.set_num_threads(_limit.threads)
 
 
 def set_num_threads(n: int) -> None:
     """Set the upper limit of threads for every later call, in this process.
 
-    A call uses fewer if OpenMP's own limit in the calling thread is lower (``OMP_NUM_THREADS``, threadpoolctl), and
-    never more than its work is worth. The results have the same bits for any number of threads.
+    Until then it is the number of CPUs that the process may use when crossent is imported: those it is bound to, or
+    the CPU quota of its control groups (a container's limit) rounded up, if that is less. The environment variable
+    ``OMP_NUM_THREADS`` takes its place.
+
+    A call uses fewer if OpenMP's own limit in the calling thread is lower (``OMP_NUM_THREADS``, threadpoolctl), never
+    more than its work is worth, and no helpers that other calls have at the moment: calls from several Python threads
+    share as many as one of them alone would get. The results have the same bits for any number of threads.
 
     Parameters
     ----------
@@ -42,7 +52,9 @@ def set_num_threads(n: int) -> None:
     count = operator.index(n)
     if count < 1:
         raise ValueError(f"the number of threads must be 1 or more, not {count}")
-    _core.set_num_threads(min(count, 2**31 - 1))
+    global _limit  # noqa: PLW0603
+    _limit = _cpus.Limit(min(count, 2**31 - 1), "set_num_threads")
+    _core.set_num_threads(_limit.threads)
 
 
 def get_num_threads() -> int:
@@ -51,7 +63,7 @@ def get_num_threads() -> int:
     Returns
     -------
     int
-        The least of ``set_num_threads``'s limit and OpenMP's own in the calling thread.
+        The least of ``set_num_threads``'s limit and OpenMP's own in the calling thread. ``show_config`` tells which.
 
     Examples
     --------
@@ -98,7 +110,9 @@ def show_config() -> dict[str, Any]:
     dict
         ``version``; ``instruction_set``, the one in use (the environment variable ``CROSSENT_ISA`` forces it);
         ``instruction_sets``, those that this CPU runs, best first; ``compiler``; ``openmp``, its version, or
-        None for a serial build; ``threads``, as ``get_num_threads``; ``numpy``, its version.
+        None for a serial build; ``threads``, as ``get_num_threads``; ``threads_from``, what sets their number
+        (``set_num_threads``, ``OMP_NUM_THREADS``, OpenMP, CPU affinity, a cgroup quota and where it was found);
+        ``numpy``, its version.
 
     Examples
     --------
@@ -107,12 +121,23 @@ def show_config() -> dict[str, Any]:
     True
     """
     build = _core.build_info()
+    threads = _core.get_num_threads()
     return {
         "version": __version__,
         "instruction_set": _core.get_instruction_set(),
         "instruction_sets": _core.instruction_sets(),
         "compiler": build["compiler"],
         "openmp": build["openmp"],
-        "threads": _core.get_num_threads(),
+        "threads": threads,
+        "threads_from": _source_of(threads),
         "numpy": np.__version__,
     }
+
+
+def _source_of(threads: int) -> str:
+    """Return what makes that the number of threads."""
+    if _core.build_info()["openmp"] is None:
+        return "a build without OpenMP"
+    if _limit is not None and _limit.threads == threads:
+        return _limit.source
+    return "OMP_NUM_THREADS" if "OMP_NUM_THREADS" in os.environ else "OpenMP"
