@@ -24,7 +24,7 @@ int64_t now_ms() {
 }  // namespace
 
 StopRequests::StopRequests() : outer_(of_this_thread) { of_this_thread = this; }
-StopRequests::~StopRequests() noexcept(false) { of_this_thread = outer_; }
+StopRequests::~StopRequests() { of_this_thread = outer_; }
 
 StopRequests* StopRequests::current() { return of_this_thread; }
 

@@ -13,7 +13,7 @@ struct Stopped {};
 class StopRequests {
  public:
   StopRequests();
-  virtual ~StopRequests() noexcept(false);
+  virtual ~StopRequests();
   StopRequests(const StopRequests&) = delete;
   StopRequests& operator=(const StopRequests&) = delete;
 

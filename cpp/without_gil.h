@@ -4,7 +4,13 @@
 
 #include <pybind11/pybind11.h>
 
+#include <chrono>
 #include <cstddef>
+#include <thread>
+
+#if defined(__GLIBCXX__)
+#include <cxxabi.h>
+#endif
 
 #include "floating_point.h"
 #include "stop_requests.h"
@@ -17,13 +23,12 @@ class ReleasedGil final : public StopRequests {
  public:
   explicit ReleasedGil(const DefaultFloatingPoint& environment)
       : environment_(environment), state_(PyEval_SaveThread()) {}
-  // At the end of the interpreter, a daemon thread is ended here, as by an exception.
-  ~ReleasedGil() noexcept(false) override { PyEval_RestoreThread(state_); }
+  ~ReleasedGil() override { take_gil(); }
 
  private:
   // Python handles signals in its main thread alone; what a handler raises stays set.
   Answer ask() override {
-    PyEval_RestoreThread(state_);
+    take_gil();
     environment_.suspend();
     Answer answer = Answer::go_on;
     if (PyErr_CheckSignals() != 0) {
@@ -34,6 +39,20 @@ class ReleasedGil final : public StopRequests {
     environment_.resume();
     state_ = PyEval_SaveThread();
     return answer;
+  }
+
+  // While the interpreter ends, Python unwinds the stack of a daemon thread that wants the GIL, through frames that
+  // can't be unwound. It sleeps until the process ends instead, as in Python 3.14.
+  void take_gil() const {
+#if defined(__GLIBCXX__)
+    try {
+      PyEval_RestoreThread(state_);
+    } catch (abi::__forced_unwind&) {
+      for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+    }
+#else
+    PyEval_RestoreThread(state_);
+#endif
   }
 
   static bool is_main_thread() {
