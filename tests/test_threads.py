@@ -123,6 +123,57 @@ class TestOperatingSystemThreads:
         assert run(program, python_environment, OMP_NUM_THREADS="4") == ["1"]
 
 
+CALLERS = """
+import threading, time
+
+random = np.random.default_rng(0)
+shapes = [(50, 10), (3000, 100), (2, 50_000), (20_000, 7), (1, 300_000), (300, 1000)]
+batches = [(random.normal(size=shape).astype(np.float32), random.integers(shape[1], size=shape[0])) for shape in shapes]
+outs = [np.empty_like(x) for x, _ in batches]
+
+def compute(batch, out):
+    return crossent.cross_entropy_with_grad(*batch, out=out)[0], hash(out.data.tobytes())
+
+crossent.set_num_threads(1)
+expected = [compute(*each) for each in zip(batches, outs)]
+crossent.set_num_threads(4)
+wrong, most, is_over = [], [0], threading.Event()
+
+def caller(first):
+    own = [np.empty_like(x) for x, _ in batches]
+    for i in range(first, first + CALLS):
+        k = i % len(batches)
+        if compute(batches[k], own[k]) != expected[k]:
+            wrong.append(k)
+
+def watch():
+    while not is_over.wait(0.001):
+        most[0] = max(most[0], count())
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+started = time.perf_counter()
+threads = [threading.Thread(target=caller, args=(i,)) for i in range(16)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+together = time.perf_counter() - started
+is_over.set()
+watcher.join()
+"""
+
+
+@linux
+@parallel
+def test_operating_system_threads_of_many_callers(python_environment: dict[str, str]) -> None:
+    """16 callers with 4 threads each share helpers: never the 48 that each having its own would make."""
+    program = "CALLS = 60\n" + CALLERS + "print(len(wrong), most[0] - 18)"
+    wrong, helpers = map(int, run(program, python_environment, OMP_NUM_THREADS="4"))
+    assert wrong == 0
+    assert 3 <= helpers <= 4 * 3 + 6  # six, for those about to end
+
+
 def test_many_callers_at_once() -> None:
     """Python threads that call at the same time get what each alone would get."""
     random = np.random.default_rng(0)
