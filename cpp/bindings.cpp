@@ -286,7 +286,8 @@ void add_binary_operand(const py::handle& object, const char* name, bool is_writ
 
 double binary_cross_entropy_binding(const py::array& x, const py::array& target, const py::object& weight,
                                     const py::object& pos_weight, bool from_logits, bool is_mean,
-                                    const py::object& grad_output, const py::object& losses, const py::object& gradient) {
+                                    const py::object& grad_output, const py::object& losses,
+                                    const py::object& gradient) {
   BinaryCall call = {};
   for (py::ssize_t i = 0; i < x.ndim(); ++i) call.layout.add_axis(x.shape(i));
   call.from_logits = from_logits;

@@ -1,7 +1,7 @@
 // The threads that help the calling ones: how many a call gets. OpenMP keeps a team for every thread that has ever
-// called, and ends the process when the system refuses it a thread. So in this process, with calls limited to L threads,
-// at most L - 1 helpers compute at a time, whoever calls; those that wait for their thread's next call are 3 (L - 1) at
-// most; and none is asked of OpenMP that the system wouldn't give.
+// called, and ends the process when the system refuses it a thread. So in this process, with calls limited to L
+// threads, at most L - 1 helpers compute at a time, whoever calls; those that wait for their thread's next call are 3
+// (L - 1) at most; and none is asked of OpenMP that the system wouldn't give.
 #pragma once
 
 namespace crossent {

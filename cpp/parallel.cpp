@@ -18,7 +18,7 @@ namespace crossent {
 namespace {
 
 constexpr ptrdiff_t elements_per_thread = 1 << 15;  // some 10 µs of work, against a few for waking a team
-constexpr ptrdiff_t blocks_worth_a_team = 64;           // for each thread: some 0.5 ms, against 0.3 for a team
+constexpr ptrdiff_t blocks_worth_a_team = 64;       // for each thread: some 0.5 ms, against 0.3 for a team
 constexpr int no_limit = 1 << 16;
 std::atomic<int> limit{no_limit};
 
@@ -39,8 +39,8 @@ int runtime_limit() { return 1; }
 void give_up_team() {}
 #endif
 
-// Blocks that threads take one by one, the next as soon as they have done one, until all are taken or the calling thread
-// has to ask whether to stop.
+// Blocks that threads take one by one, the next as soon as they have done one, until all are taken or the calling
+// thread has to ask whether to stop.
 class SharedBlocks {
  public:
   SharedBlocks(ptrdiff_t blocks, const BlockTask& task) : blocks_(blocks), task_(task) {}

@@ -47,9 +47,9 @@ int thread_limit();
 // parallel region.
 int threads_for(ptrdiff_t elements, ptrdiff_t blocks);
 
-// task(block, thread) for every block, on `threads` threads or as many as are free (helpers.h); alone, no parallel region
-// is entered. Throws Stopped between two blocks where that is asked for (stop_requests.h). A task must not throw, and
-// finds the default floating-point environment where the caller has it (floating_point.h).
+// task(block, thread) for every block, on `threads` threads or as many as are free (helpers.h); alone, no parallel
+// region is entered. Throws Stopped between two blocks where that is asked for (stop_requests.h). A task must not
+// throw, and finds the default floating-point environment where the caller has it (floating_point.h).
 void for_each_block(ptrdiff_t blocks, int threads, const BlockTask& task);
 
 }  // namespace crossent

@@ -133,7 +133,8 @@ class SharedRows {
         outputs_(static_cast<size_t>(positions_)) {}
 
   static bool are_worth_it(ptrdiff_t positions, ptrdiff_t classes, bool by_columns) {
-    return !by_columns && (classes >= longest_whole_row || (classes >= 2 * block_classes && positions < thread_limit()));
+    return !by_columns &&
+           (classes >= longest_whole_row || (classes >= 2 * block_classes && positions < thread_limit()));
   }
 
   // Every row is finished before one is written: the output may be in the logits' place.

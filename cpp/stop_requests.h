@@ -1,5 +1,5 @@
-// Whether somebody wants a long call to end (Ctrl-C): asked every 50 ms by the thread that called, between two blocks of
-// work and outside parallel regions. Whoever starts a call says how it is found out.
+// Whether somebody wants a long call to end (Ctrl-C): asked every 50 ms by the thread that called, between two blocks
+// of work and outside parallel regions. Whoever starts a call says how it is found out.
 #pragma once
 
 #include <cstdint>

@@ -50,7 +50,8 @@ def calls(x, y, weight, probabilities):
     yield False, lambda: crossent.cross_entropy_with_grad(x, probabilities, reduction="sum", weight=weight)
     yield False, lambda: crossent.cross_entropy(x, y, reduction="none")
     yield False, lambda: (crossent.softmax(x), crossent.log_softmax(x), crossent.logsumexp(x))
-    yield False, lambda: crossent.binary_cross_entropy_with_logits_with_grad(x, probabilities, weight, grad_output=1 / 3)
+    binary = crossent.binary_cross_entropy_with_logits_with_grad
+    yield False, lambda: binary(x, probabilities, weight, grad_output=1 / 3)
 
 cases = list(inputs())  # in the default environment: how they are made is not what is tested
 

@@ -48,10 +48,10 @@ def extra_time_of_a_fork() -> None:
 
     pairs = [(time_of_fork(1), time_of_fork(os.cpu_count() or 2)) for _ in range(300)]
     serial, parallel = (sorted(times) for times in zip(*pairs, strict=True))
-    for name, k in [("a tenth", 30), ("half", 150)]:  # on a busy machine the helpers wait for a CPU before they end
+    for name, k in [("at best", 0), ("median", 150)]:  # on a busy machine the helpers wait for a CPU before they end
         extra = (parallel[k] - serial[k]) * 1e3
-        print(f"a fork: {name} take {serial[k] * 1e3:.2f} ms at most, and {extra:.2f} ms more where there is a team")
-    assert parallel[30] - serial[30] <= EXTRA_FORK_LIMIT_S
+        print(f"a fork, {name}: {serial[k] * 1e3:.2f} ms, and {extra:.2f} ms more where there is a team", flush=True)
+    assert parallel[0] - serial[0] <= EXTRA_FORK_LIMIT_S
 
 
 def latency_of_control_c() -> None:
@@ -72,7 +72,8 @@ def latency_of_control_c() -> None:
         crossent.set_num_threads(threads)
         for name, call in calls.items():
             latencies = [latency(call) for _ in range(10)]
-            print(f"Ctrl-C, {threads} threads, {name}: {median(latencies) * 1e3:.0f} ms, at most {max(latencies) * 1e3:.0f}")
+            half, most = median(latencies) * 1e3, max(latencies) * 1e3
+            print(f"Ctrl-C, {threads} threads, {name}: {half:.0f} ms (median), {most:.0f} ms at most", flush=True)
             assert max(latencies) <= LATENCY_LIMIT_S
 
 
@@ -134,8 +135,8 @@ def many_callers() -> None:
     is_over.set()
     watcher.join()
     print(
-        f"{CALLERS} callers x {CALLS} calls, {crossent.get_num_threads()} threads: {len(wrong)} wrong, {together:.2f} s "
-        f"together, {alone:.2f} s one after the other, at most {most[0]} threads of the system"
+        f"{CALLERS} callers x {CALLS} calls, {crossent.get_num_threads()} threads: {len(wrong)} wrong, "
+        f"{together:.2f} s together, {alone:.2f} s one after the other, at most {most[0]} threads of the system"
     )
     assert not wrong
 
