@@ -246,7 +246,16 @@ class TestConfig:
     def test_show_config(self) -> None:
         config = crossent.show_config()
         assert list(config) == [
-            *("version", "instruction_set", "instruction_sets", "compiler", "openmp", "threads", "numpy")
+            *(
+                "version",
+                "instruction_set",
+                "instruction_sets",
+                "compiler",
+                "openmp",
+                "threads",
+                "threads_from",
+                "numpy",
+            )
         ]
         assert config["version"] == crossent.__version__
         assert config["instruction_set"] in config["instruction_sets"]
