@@ -113,7 +113,8 @@ DTYPE_MISTAKES = {
     "bfloat16 from a file": Mistake(
         {"logits": LOGITS.astype(ml_dtypes.bfloat16).view("V2")}, TypeError, (".view(ml_dtypes.bfloat16)",)
     ),
-    "nothing": Mistake({"logits": None}, TypeError, ("object", "()")),
+    "nothing": Mistake({"logits": None}, TypeError, ("not NoneType",)),
+    "nothing in a list": Mistake({"logits": [[1.0, None]]}, TypeError, ("objects of shape (1, 2)", "first", "float")),
     "masked": Mistake({"logits": np.ma.masked_array(LOGITS)}, TypeError, ("is a masked array", ".data")),
     "ragged": Mistake({"logits": [[1.0, 2.0], [3.0]]}, ValueError, ("can't be seen as an array", "inhomogeneous")),
     "a tensor with gradient": Mistake({"logits": RequiresGrad()}, TypeError, ("detach()",)),
@@ -229,7 +230,7 @@ BINARY_MISTAKES = {
     "target of another shape": Mistake({"target": np.zeros((4, 2))}, ValueError, ("target", "(4, 2)", "(4, 3)")),
     "target beyond the shape": Mistake({"target": np.zeros((2, 4, 3))}, ValueError, ("target", "(2, 4, 3)")),
     "target complex": Mistake({"target": 1j}, TypeError, ("target", "complex128")),
-    "target of objects": Mistake({"target": np.array(None)}, TypeError, ("target", "object")),
+    "target of objects": Mistake({"target": np.array(None)}, TypeError, ("target", "NoneType")),
     "target masked": Mistake({"target": np.ma.masked_array(ONE_HOT)}, TypeError, ("target is a masked array",)),
     "weight of another shape": Mistake({"weight": np.zeros(4)}, ValueError, ("weight", "(4,)", "(4, 3)")),
     "weight complex": Mistake({"weight": 1j}, TypeError, ("weight", "complex128")),

@@ -54,7 +54,7 @@ def as_values(x: Any, name: str) -> NDArray[Any]:
 def as_promoted_values(x: Any) -> NDArray[Any]:
     """Return the values of a softmax: like ``as_values``, but integers and bools become float64 as in NumPy."""
     array = as_array(x, "x")
-    return as_values(array.astype(_FLOAT64) if kind(array.dtype) in "biu" else array, "x")
+    return as_values(_converted(array, _FLOAT64) if kind(array.dtype) in "biu" else array, "x")
 
 
 def as_target(
@@ -78,7 +78,7 @@ def as_target(
     if letter == "f" and array.shape == shape and probabilities:
         if ignore_index is not None and ignore_index >= 0:
             raise _explain.ignored_probabilities(ignore_index)
-        array = _native(array) if _is_values(array.dtype) else array.astype(_FLOAT64)
+        array = _native(array) if _is_values(array.dtype) else _converted(array, _FLOAT64)
         return axes_last(array, axis), None
     raise _explain.unfit_target(array, letter, shape, axis, probabilities)
 
@@ -117,7 +117,7 @@ def as_elementwise(x: Any, shape: tuple[int, ...], name: str) -> NDArray[Any]:
     if array.dtype.newbyteorder("=") in _INTEGERS or array.dtype == np.bool_ or _is_values(array.dtype):
         array = _native(array)
     else:
-        array = array.astype(_FLOAT64)
+        array = _converted(array, _FLOAT64)
     return _broadcast(array, shape, name)
 
 
@@ -195,6 +195,14 @@ def _is_values(dtype: np.dtype[Any]) -> bool:
 
 def _native(array: NDArray[Any]) -> NDArray[Any]:
     """Return the array in native byte order and aligned, copied if need be with its memory layout kept."""
-    if not array.dtype.isnative:
-        return array.astype(array.dtype.newbyteorder("="))
-    return array if array.flags.aligned else array.copy(order="K")
+    if array.dtype.isnative and array.flags.aligned:
+        return array
+    return _converted(array, array.dtype.newbyteorder("="))
+
+
+def _converted(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return a copy with this dtype. What is the same along an axis, in the memory of one, stays so."""
+    if 0 not in array.strides or array.size == 0:
+        return array.astype(dtype)
+    one = tuple(slice(None) if stride else slice(1) for stride in array.strides)
+    return np.broadcast_to(array[one].astype(dtype), array.shape)

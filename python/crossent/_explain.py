@@ -118,4 +118,9 @@ def _place(position: tuple[int, ...]) -> int | tuple[int, ...]:
 
 
 def _found(array: NDArray[Any]) -> str:
-    return f"{array.dtype} of shape {array.shape}"
+    if array.dtype != np.dtype(object):
+        return f"{array.dtype} of shape {array.shape}"
+    if array.ndim == 0:  # not an array, nor anything that NumPy can make one of
+        return type(array.item()).__name__
+    first = f", the first of them {type(array.item(0)).__name__}" if array.size else ""
+    return f"an array of objects of shape {array.shape}{first}"

@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from . import _arrays, _core, _explain, _options, _outputs
 from ._options import Reduction
 
+#: Positions of nll_loss that are looked at together.
+_BLOCK = 65536
 #: The object that the literal "mean" is everywhere: a test of identity is enough for a short cut.
 _MEAN: Reduction = "mean"
 #: Looked up once: a call of half a microsecond notices.
@@ -361,8 +363,7 @@ def nll_loss(
 
     Notes
     -----
-    Takes memory for a few numbers a sample, none for the classes. A weight of 0 makes a loss of 0, also where the
-    log-probability is -inf.
+    A weight of 0 makes a loss of 0, also where the log-probability is -inf.
 
     Examples
     --------
@@ -381,16 +382,40 @@ def nll_loss(
     reduction = _options.as_reduction(reduction)
     _arrays.check_class_indices(t, classes, ignored)
 
-    valid = np.ones(t.shape, np.bool_) if ignored is None else t != ignored
-    index = np.where(valid, t, 0)
-    weights = valid.astype(np.float64) if w is None else np.where(valid, w[index], 0.0)
-    picked = np.take_along_axis(rows, index[..., None], axis=-1)[..., 0].astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):  # 0 * inf, which isn't used; float64 beyond float32's range
-        losses = np.where(weights == 0.0, 0.0, -weights * picked)
-        if reduction == "none":
-            return _outputs.result_or_scalar(losses.astype(_outputs.empty_losses(x, ()).dtype))
-        total = float(losses.sum())
+    losses = _outputs.empty_losses(x, t.shape) if reduction == "none" else None
+    total, denominator = _sum_nll(rows, t, w, ignored, losses)
+    if losses is not None:
+        return _outputs.result_or_scalar(losses)
     if reduction == "sum":
         return total
-    denominator = float(weights.sum())
     return total / denominator if denominator != 0.0 else float("nan")
+
+
+def _sum_nll(
+    rows: NDArray[Any],
+    target: NDArray[np.int64],
+    weight: NDArray[np.float64] | None,
+    ignore_index: int | None,
+    losses: NDArray[Any] | None,
+) -> tuple[float, float]:
+    """Return the sum of the losses and that of their weights; the losses too where there is room for them.
+
+    A block of positions at a time, which bounds the memory taken.
+    """
+    positions = target.shape or (1,)
+    rows, y = rows.reshape(1, -1) if not target.shape else rows, target.reshape(-1)
+    total = denominator = 0.0
+    for start in range(0, y.size, _BLOCK):
+        label = y[start : start + _BLOCK]
+        valid = np.ones(label.shape, np.bool_) if ignore_index is None else label != ignore_index
+        index = np.where(valid, label, 0)
+        weights = valid.astype(np.float64) if weight is None else np.where(valid, weight[index], 0.0)
+        place = np.unravel_index(np.arange(start, start + label.size), positions)
+        picked = rows[(*place, index)].astype(np.float64)
+        with np.errstate(invalid="ignore", over="ignore"):  # 0 * inf, which isn't used; float64 beyond float32's range
+            some = np.where(weights == 0.0, 0.0, -weights * picked)
+            if losses is not None:
+                losses.reshape(-1)[start : start + label.size] = some
+            total += float(some.sum())
+        denominator += float(weights.sum())
+    return total, denominator
