@@ -77,7 +77,6 @@ def binary_cross_entropy(
     1.0397
     """
     p = _arrays.as_values(probabilities, "probabilities")
-    _check_probabilities(p)
     return _evaluate(p, target, weight, None, reduction, from_logits=False)[0]
 
 
@@ -248,6 +247,8 @@ def _evaluate(
     w = None if weight is None else _arrays.as_elementwise(weight, x.shape, "weight")
     pos = None if pos_weight is None else _arrays.as_elementwise(pos_weight, x.shape, "pos_weight")
     reduction = _options.as_reduction(reduction)
+    if not from_logits:  # a pass over all of them: after what is seen at once
+        _check_probabilities(x)
 
     scale: float | NDArray[np.float64] = 1.0
     grad = None

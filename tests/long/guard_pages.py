@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import cases
 import crossent
 import numpy as np
-from cases import Array
 from guarded import Arena, Side, row_strides
 
 CLASSES = range(1, 130)
