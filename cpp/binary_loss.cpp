@@ -120,6 +120,7 @@ class BlockOperand {
 
 double binary_cross_entropy(const BinaryCall& original) {
   BinaryCall call = original;
+  call.layout.check_size(1);
   call.layout.simplify();
   const ptrdiff_t elements = call.layout.positions();
   const ptrdiff_t blocks = (elements + block_elements - 1) / block_elements;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <limits>
+#include <stdexcept>
 
 namespace crossent {
 namespace {
@@ -15,6 +16,16 @@ ptrdiff_t Layout::positions() const {
   ptrdiff_t count = 1;
   for (int i = 0; i < axes; ++i) count *= axis[i].extent;
   return count;
+}
+
+void Layout::check_size(ptrdiff_t elements) const {
+  ptrdiff_t bytes = 8;
+  bool is_countable = !__builtin_mul_overflow(bytes, elements, &bytes);
+  for (int i = 0; i < axes; ++i) {
+    if (axis[i].extent == 0) return;
+    is_countable &= !__builtin_mul_overflow(bytes, axis[i].extent, &bytes);
+  }
+  if (!is_countable) throw std::length_error("an array has more elements than can be counted");
 }
 
 void Layout::simplify() {

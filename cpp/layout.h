@@ -29,6 +29,8 @@ struct Layout {
 
   void add_axis(ptrdiff_t extent) { axis[axes++] = {extent, {}}; }
   ptrdiff_t positions() const;
+  // Throws std::length_error unless the bytes of so many elements a position, of 8 bytes at most, can be counted.
+  void check_size(ptrdiff_t elements) const;
 
   // Drops axes of one position, puts operand 0's smallest stride last, joins axes that every operand steps through
   // evenly.

@@ -127,6 +127,7 @@ Plane plane_of(const Operand& operand, const Layout& layout, LossOperand positio
 CrossEntropyOutcome cross_entropy(const CrossEntropyCall& call) {
   CrossEntropyOutcome outcome;
   Layout layout = call.layout;
+  layout.check_size(call.classes);
   const ptrdiff_t positions = layout.positions();
   double denominator = static_cast<double>(positions);
   if (call.target) {
@@ -195,6 +196,7 @@ CrossEntropyOutcome cross_entropy(const CrossEntropyCall& call) {
 }
 
 void softmax(const SoftmaxCall& call) {
+  call.layout.check_size(call.classes);
   if (call.layout.positions() == 0) return;
   Problem problem = {};
   problem.operation = call.operation;

@@ -75,7 +75,15 @@ def some_values(random: Random, shape: tuple[int, ...], dtype: np.dtype[Any]) ->
     values: Array = (generator.normal(size=shape) * random.choice((0, 1, 3, 10, 40))).astype(dtype)
     if values.size and chance(random, 5):
         info = cases.finfo(dtype)
-        special = [np.nan, np.inf, -np.inf, 0.0, -0.0, float(info.max) / 8, -float(info.max) / 8]
+        special = [
+            np.nan,
+            np.inf,
+            -np.inf,
+            0.0,
+            -0.0,
+            float(info.max) / 2**12,
+            -float(info.max) / 2**12,
+        ]  # a sum of them is finite
         special.append(float(info.smallest_subnormal))
         for _ in range(random.randrange(1, 6)):
             values[tuple(random.randrange(extent) for extent in shape)] = random.choice(special)
