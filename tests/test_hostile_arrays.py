@@ -29,6 +29,12 @@ def binary_gradient(**operands: Any) -> Any:
     return crossent.binary_cross_entropy_with_logits_with_grad(reduction="none", **operands)
 
 
+def scores(**operands: Any) -> Any:
+    """Return the arrays of a score, one behind the other."""
+    found = vars(crossent.score(**operands)).values()
+    return np.concatenate([np.ravel(figure).astype(np.float64) for figure in found if isinstance(figure, np.ndarray)])
+
+
 # Each function with good operands, arrays all of them, so that any of them may be replaced.
 CALLS: dict[str, tuple[Callable[..., Any], Operands]] = {
     "cross_entropy": (crossent.cross_entropy, {"logits": LOGITS, "target": TARGET, "weight": POSITIVE[0]}),
@@ -37,6 +43,8 @@ CALLS: dict[str, tuple[Callable[..., Any], Operands]] = {
         gradient, {"logits": LOGITS, "target": TARGET, "weight": POSITIVE[0], "grad_output": POSITIVE.T[0]}
     ),
     "nll_loss": (crossent.nll_loss, {"log_probs": LOGITS, "target": TARGET, "weight": POSITIVE[0]}),
+    "score": (scores, {"logits": LOGITS, "target": TARGET}),
+    "score, probabilities": (scores, {"logits": LOGITS, "target": POSITIVE}),
     "softmax": (crossent.softmax, {"x": LOGITS}),
     "log_softmax": (crossent.log_softmax, {"x": LOGITS}),
     "logsumexp": (crossent.logsumexp, {"x": LOGITS}),
