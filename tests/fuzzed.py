@@ -265,14 +265,14 @@ def try_cross_entropy(random: Random) -> str:
     if by_index and chance(random, 6):
         error = spoil(random, arguments, LOSS_MISTAKES, "logits")
         arguments["log_probs"] = arguments.pop("logits")
-        expected = None if error else reference.nll_loss(**arguments)
+        right = None if error else reference.nll_loss(**arguments)
         loss = outcome(crossent.nll_loss, arguments, error)
-        if expected is not None:
+        if right is not None:
             size = reference.nll_loss(
                 **(arguments | {"log_probs": -np.abs(x)})
             )  # they are no logarithms, and may cancel
-            ulps = 8 if tolerance.result == np.float64 else 1
-            cases.assert_close(loss, expected, tolerance.result, ulps, "nll_loss", size)
+            ulps = 8.0 if tolerance.result == np.float64 else 1.0
+            cases.assert_close(loss, right, tolerance.result, ulps, "nll_loss", size)
         return "nll_loss"
     if chance(random, 3):
         arguments["label_smoothing"] = random.choice((0.1, 0.5, 1.0))

@@ -36,7 +36,8 @@ class Arena:
         nbytes = (above - below + 1) * item if 0 not in shape else 0
         assert nbytes <= self.size
         start = (0 if side == "before" else self.size - nbytes) - below * item
-        return np.ndarray(shape, dtype, self._bytes, start, [step * item for step in strides])
+        placed: Array = np.ndarray(shape, dtype, self._bytes, start, [step * item for step in strides])
+        return placed
 
     def copy(self, values: Array, strides: Sequence[int], side: Side) -> Array:
         """Return these values in the arena."""

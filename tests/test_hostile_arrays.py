@@ -227,8 +227,8 @@ def test_labels_out_of_range(integer: str, positions: tuple[int, ...]) -> None:
     calls: list[Callable[..., Any]] = [
         crossent.cross_entropy,
         crossent.nll_loss,
-        lambda *args, **options: crossent.cross_entropy_with_grad(*args, **options, out=out),
-        lambda *args, **options: crossent.cross_entropy_with_grad(*args, np.ones(3), **options, out=out),
+        lambda x, y, **options: crossent.cross_entropy_with_grad(x, y, **options, out=out),
+        lambda x, y, **options: crossent.cross_entropy_with_grad(x, y, np.ones(3), **options, out=out),
     ]
     place = tuple(extent - 1 for extent in positions)
     words = f"{place[0] if len(place) == 1 else place}"
@@ -244,7 +244,7 @@ def test_labels_out_of_range(integer: str, positions: tuple[int, ...]) -> None:
         assert (out == 7).all()
         for call in calls:
             call(logits, target, ignore_index=label, reduction="none")
-        index = (*place[:1], slice(None), *place[1:])
+        index: Any = (*place[:1], slice(None), *place[1:])
         assert not out[index].any()
         out[...] = 7
 

@@ -410,8 +410,8 @@ def _sum_nll(
         valid = np.ones(label.shape, np.bool_) if ignore_index is None else label != ignore_index
         index = np.where(valid, label, 0)
         weights = valid.astype(np.float64) if weight is None else np.where(valid, weight[index], 0.0)
-        place = np.unravel_index(np.arange(start, start + label.size), positions)
-        picked = rows[(*place, index)].astype(np.float64)
+        place = (*np.unravel_index(np.arange(start, start + label.size), positions), index)
+        picked = rows[place].astype(np.float64)
         with np.errstate(invalid="ignore", over="ignore"):  # 0 * inf, which isn't used; float64 beyond float32's range
             some = np.where(weights == 0.0, 0.0, -weights * picked)
             if losses is not None:
