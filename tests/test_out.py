@@ -137,7 +137,9 @@ def read_only() -> Array:
         pytest.param(np.zeros(4, [("a", "i1"), ("b", "3f4")])["b"], ValueError, "aligned", id="strides between items"),
         pytest.param(as_strided(np.zeros(3, np.float32), (4, 3), (0, 4)), ValueError, "share memory", id="broadcast"),
         pytest.param(as_strided(np.zeros(8, np.float32), (4, 3), (4, 4)), ValueError, "share memory", id="windows"),
-        pytest.param(as_strided(np.zeros(11, np.float32)[2:], (4, 3), (8, -4)), ValueError, "share memory", id="backwards"),
+        pytest.param(
+            as_strided(np.zeros(11, np.float32)[2:], (4, 3), (8, -4)), ValueError, "share memory", id="backwards"
+        ),
     ],
 )
 def test_wrong(function: Function, out: Any, error: type[Exception], words: str) -> None:

@@ -187,7 +187,7 @@ def _entropies(probabilities: NDArray[Any]) -> NDArray[np.float64]:
     *outer, rows, classes = (1, *probabilities.shape)[-max(2, probabilities.ndim) :]
     lines = probabilities.reshape(rows, classes) if probabilities.ndim < 2 else probabilities
     result = np.empty((*outer, rows))
-    step = max(1, ELEMENTS_AT_ONCE // classes)
+    step = max(1, ELEMENTS_AT_ONCE // max(1, classes))
     for index in np.ndindex(*outer):
         for start in range(0, rows, step):
             q = lines[index][start : start + step].astype(np.float64)
