@@ -316,8 +316,7 @@ class TestShards:
         bad = TARGETS[600:].copy()
         bad[3] = 77
         np.save("labels-1.npy", bad)
-        with pytest.raises(DataError, match="row 3 of labels-1.npy is class 77"):
-            score_files(ScoreOptions("logits-?.npy", "labels-?.npy"), print)
+        assert "row 3 of labels-1.npy is class 77" in cause(["logits-?.npy", "labels-?.npy"])
 
 
 def cause(files: list[str]) -> str:
@@ -459,8 +458,8 @@ class TestMemory:
         ("dtype", "classes", "axis"), [("f4", 1000, 1), ("f4", 1000, 0), ("f2", 10, 1), ("|V2", 1000, 1), ("f4", 250_000, 1)]
     )
     def test_of_a_file_several_times_larger(self, dtype: str, classes: int, axis: int) -> None:
-        rows = 400_000_000 // np.dtype(dtype).itemsize // classes
-        rows = min(rows, 2_000_000)
+        rows = 250_000_000 // np.dtype(dtype).itemsize // classes
+        rows = min(rows, 1_000_000)
         sparse_npy("logits.npy", dtype, (rows, classes) if axis == 1 else (classes, rows))
         np.save("targets.npy", np.zeros(rows, np.int8))
         options = ["--dtype", "bfloat16"] if dtype == "|V2" else []
@@ -471,7 +470,7 @@ class TestMemory:
 
     @pytest.mark.parametrize("save", [save_npz_compressed, save_parquet])
     def test_of_a_compressed_one(self, save: Callable[..., list[str]]) -> None:
-        files = save(logits=np.zeros((200_000, 500), np.float32), labels=np.zeros(200_000, np.int64))
+        files = save(logits=np.zeros((120_000, 500), np.float32), labels=np.zeros(120_000, np.int64))
         assert self.peak_in_mb(*files, "--json", "--max-memory", "200MB", "--per-sample", "out.npy") < 200
 
     def test_too_little(self) -> None:

@@ -28,6 +28,8 @@ SLAB_ROWS = 2**16
 """Pieces that are totalled together: enough to make Python's share small."""
 RUN_BYTES = 2**14
 """Where the values of a row aren't neighbours in the file, pieces are cut so that reads are no shorter than this."""
+COPIES = 16
+"""Room for the values that are read as float32, as logarithms, with the classes last."""
 BYTES_A_ROW = 400
 """What scores and totals take in memory for one row, temporary arrays included, as measured."""
 
@@ -64,14 +66,13 @@ class Plan:
     def within(cls, free_bytes: int, logits: Source, axis: int, workers: int) -> "Plan":
         """Find the cut for this much free memory; DataError if it doesn't hold a row for every thread."""
         row_bytes = max(1, logits.shape[axis] * logits.dtype.itemsize)
-        # Of the values there may be a few copies: as float32, as logarithms, classes last.
-        share = free_bytes // (8 * workers)
+        share = free_bytes // (COPIES * workers)
         preferred = PIECE_BYTES
         if axis != len(logits.shape) - 1:
             preferred = max(preferred, logits.shape[axis] * RUN_BYTES)
         if share < row_bytes:
             raise DataError(
-                f"{logits.name}: a row takes {row_bytes:,} bytes, and {workers} threads need some {8 * workers} times "
+                f"{logits.name}: a row takes {row_bytes:,} bytes, and {workers} threads need some {COPIES * workers} times "
                 f"that, but only {max(0, free_bytes):,} bytes are left of --max-memory: use more, or fewer --threads"
             )
         slab_rows = max(1, min(SLAB_ROWS, free_bytes // (2 * (workers + 2) * BYTES_A_ROW)))
