@@ -84,15 +84,9 @@ def svg(chart: Chart) -> str:
     text = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--font)", text)
     for name, colour in COLOURS.items():
         text = text.replace(colour, f"var(--{name})")
-    attributes = f'class="chart" role="img" aria-label="{html.escape(chart.description)}"'
-    text = re.sub(r'^<svg ([^>]*?)width="[^"]*" height="[^"]*"', r"<svg \1", text)
-    return _single_viewbox(text).replace("<svg ", f"<svg {attributes} ", 1)
-
-
-def _single_viewbox(text: str) -> str:
-    """Drop the width and height in points: the page tells how wide a chart is."""
-    head, rest = text.split(">", 1)
-    return re.sub(r'\s(?:width|height)="[^"]*"', "", head) + ">" + rest
+    head, body = text.split(">", 1)
+    head = re.sub(r'\s(?:width|height)="[^"]*"', "", head)  # in points; the page tells how wide a chart is
+    return f'{head} class="chart" role="img" aria-label="{html.escape(chart.description)}">{body}'
 
 
 def _class_tables(totals: Any) -> str:
@@ -145,7 +139,7 @@ def _worst_table(worst: Sequence[Any]) -> str:
 def position(row: Any) -> str:
     """Write where a row stands: a number, or a tuple of them."""
     if isinstance(row, tuple):
-        return ", ".join(map(str, row))
+        return ", ".join(map(str, row)) or "0"
     return str(row)
 
 
