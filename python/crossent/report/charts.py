@@ -127,7 +127,9 @@ def losses(totals: Any, data: ReportData) -> Chart | None:
         axes.set_xlim(left_end - slot, position + slot)
         axes.set_xticks(list(ticks), list(ticks.values()))
         axes.set_xlabel("loss, nats")
-        top = max([here for _, _, here in bars] + [data.histogram[0], data.histogram[-1], data.infinite, data.undefined])
+        top = max(
+            [here for _, _, here in bars] + [data.histogram[0], data.histogram[-1], data.infinite, data.undefined]
+        )
         axes.set_ylim(0, top / rows * 1.36)
         _shares(axes, "share of rows")
         axes.set_yticks([tick for tick in axes.get_yticks() if tick <= min(1, axes.get_ylim()[1])])
@@ -197,7 +199,9 @@ def _mark_losses(axes: Axes, totals: Any, data: ReportData, view: tuple[float, f
     rightward = sum(x - left < 0.5 * (right - left) for x, _, _ in placed) > len(placed) / 2
     for number, (x, label, colour) in enumerate(sorted(placed, reverse=not rightward)):  # no line crosses a label
         height = 0.965 - 0.075 * number
-        axes.axvline(x, ymax=height, color=COLOURS[colour], linewidth=1, linestyle="-" if colour == "ink" else (0, (3, 3)))
+        axes.axvline(
+            x, ymax=height, color=COLOURS[colour], linewidth=1, linestyle="-" if colour == "ink" else (0, (3, 3))
+        )
         axes.annotate(
             label, (x, height), xycoords=("data", "axes fraction"), xytext=(4 if rightward else -4, 0),
             textcoords="offset points", va="top", ha="left" if rightward else "right", color=COLOURS[colour], fontsize=9.5,
@@ -333,7 +337,9 @@ def confusion(totals: Any, data: ReportData) -> Chart | None:
     if side > 1:
         caption += f" Each cell holds {side} × {side} classes."
     right = int(np.trace(matrix))
-    description = f"Confusion matrix of {classes} classes: {count(right)} of {count(int(matrix.sum()))} rows on the diagonal."
+    description = (
+        f"Confusion matrix of {classes} classes: {count(right)} of {count(int(matrix.sum()))} rows on the diagonal."
+    )
 
     def draw(figure: FigureBase) -> None:
         axes = figure.subplots()
@@ -346,7 +352,9 @@ def confusion(totals: Any, data: ReportData) -> Chart | None:
         axes.set_aspect("equal")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(
-                MaxNLocator(10, integer=True, steps=ROUND_STEPS) if classes > MOST_CLASSES_WITH_NAMES else FixedLocator(range(classes))
+                MaxNLocator(10, integer=True, steps=ROUND_STEPS)
+                if classes > MOST_CLASSES_WITH_NAMES
+                else FixedLocator(range(classes))
             )
         axes.tick_params(length=0 if classes <= MOST_CLASSES_WITH_NAMES else 3)
         for spine in axes.spines.values():
@@ -420,7 +428,9 @@ def class_accuracy(totals: Any, data: ReportData) -> Chart | None:
     caption = f"How many of the {count(accuracy.size)} classes that have rows are predicted right how often."
     if absent:
         caption += f" {count(absent)} classes have no rows."
-    description = f"Histogram of the accuracy of {count(accuracy.size)} classes; the median is {percent(np.median(accuracy))}."
+    description = (
+        f"Histogram of the accuracy of {count(accuracy.size)} classes; the median is {percent(np.median(accuracy))}."
+    )
 
     def draw(figure: FigureBase) -> None:
         axes = figure.subplots()

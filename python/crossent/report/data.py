@@ -84,14 +84,11 @@ class ReportData:
         if not 0 <= first_row <= rows_in_all - loss.size:
             raise ValueError(f"{loss.size} rows from row {first_row} don't lie within {rows_in_all} rows")
         finite = np.isfinite(loss) & valid
-        empty = ReportData.empty(rows_in_all)
-        parts = len(empty.part_rows)
-        part = np.searchsorted(part_starts(rows_in_all), np.arange(first_row, first_row + loss.size), side="right") - 1
+        parts = min(MOST_PARTS, rows_in_all)
+        starts = np.clip(np.array(part_starts(rows_in_all)) - first_row, 0, loss.size)
+        part = np.repeat(np.arange(parts), np.diff(starts))
         losses, part_of_finite = loss[finite].astype(np.float64), part[finite]
-        if not losses.size:
-            sums, squares = empty.part_sums, empty.part_squares
-        else:
-            sums, squares = (sum_by_group(values, part_of_finite, parts) for values in (losses, _squares(losses)))
+        sums, squares = (sum_by_group(values, part_of_finite, parts) for values in (losses, _squares(losses)))
         bins = np.searchsorted(LOSS_EDGES, losses, side="right")
         return ReportData(
             rows_in_all,
@@ -175,7 +172,9 @@ class ReportData:
                 variance = max(Fraction(squares - total * total / rows) / (rows - 1), Fraction())
                 error[point] = math.sqrt(variance / rows)
         non_finite = [sum(self.part_non_finite[first : first + group]) for first in firsts]
-        return Drift(np.array([*(starts[first] for first in firsts), self.rows_in_all]), mean, error, np.array(non_finite))
+        return Drift(
+            np.array([*(starts[first] for first in firsts), self.rows_in_all]), mean, error, np.array(non_finite)
+        )
 
 
 class Drift(NamedTuple):

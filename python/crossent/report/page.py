@@ -19,7 +19,17 @@ from matplotlib.figure import Figure
 from .. import __version__
 from .charts import COLOURS, STYLE, Chart, charts
 from .data import ReportData
-from .figures import ClassRow, commonest_confusions, count, decimal, figures, hardest_and_easiest, has_classes, notes, percent
+from .figures import (
+    ClassRow,
+    commonest_confusions,
+    count,
+    decimal,
+    figures,
+    hardest_and_easiest,
+    has_classes,
+    notes,
+    percent,
+)
 
 
 def write(
@@ -80,7 +90,7 @@ def svg(chart: Chart) -> str:
     text = text[text.index("<svg ") :].rstrip()
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)  # would rule the whole page
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r'<g id="[^"]*">', "<g>", text)  # the same in every chart, and nothing refers to them
+    text = re.sub(r'(<g\b[^>]*?) id="[^"]*"', r"\1", text)  # the same in every chart, and nothing refers to them
     text = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--font)", text)
     for name, colour in COLOURS.items():
         text = text.replace(colour, f"var(--{name})")
