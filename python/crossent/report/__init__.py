@@ -27,7 +27,9 @@ def check_path(path: Path) -> None:
         If matplotlib isn't installed; the message tells how to install it.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"a report ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, not in {path.suffix!r}: {path}")
+        raise ValueError(
+            f"a report ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, not in {path.suffix!r}: {path}"
+        )
     if importlib.util.find_spec("matplotlib") is None:
         raise ModuleNotFoundError('a report needs matplotlib: pip install "crossent[report]"', name="matplotlib")
 

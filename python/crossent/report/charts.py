@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from .data import BINS_PER_DECADE, LOWEST_DECADE, MOST_PARTS, ReportData
+from .data import BINS_PER_DECADE, HIGHEST_DECADE, LOWEST_DECADE, MOST_PARTS, ReportData
 from .figures import count, decimal, has_classes, percent, wilson_interval
 
 COLOURS = {
@@ -49,6 +49,7 @@ STYLE: dict[str, Any] = {
     "axes.unicode_minus": True,
 }
 
+ROUND_STEPS = (1, 2, 2.5, 5, 10)
 MOST_POINTS, ROWS_A_POINT = 40, 500  # of the loss along the rows, in a short file
 MOST_CLASSES_WITH_NUMBERS = 12
 MOST_CLASSES_WITH_NAMES = 20
@@ -65,7 +66,6 @@ class Chart(NamedTuple):
     description: str  # for who can't see it
     size: tuple[float, float]  # inches
     draw: Callable[[FigureBase], None]
-    wide: bool = False
 
 
 Bars: TypeAlias = list[tuple[float, float, int]]  # left and right in decades, rows
@@ -82,15 +82,16 @@ def charts(totals: Any, data: ReportData) -> list[Chart]:
 def losses(totals: Any, data: ReportData) -> Chart | None:
     """Return a histogram of the losses on a logarithmic axis; what that can't show has bars of its own."""
     rows = data.finite + data.infinite + data.undefined
-    if not rows:
+    if not data.finite:
         return None
     middle, ninetieth = data.quantile(0.5), data.quantile(0.9)
     caption = "Each bar counts the rows whose loss lies in its range; the axis is logarithmic."
     if has_classes(totals):
         caption += " Above: the probability, exp(−loss), that the target was given."
-    description = f"Histogram of {count(rows)} losses. "
-    if data.finite:
-        description += f"Half are below {decimal(middle, 2)}, nine in ten below {decimal(ninetieth, 2)}. "
+    description = (
+        f"Histogram of {count(rows)} losses. Half of the finite ones are below {decimal(middle, 2)}, "
+        f"nine in ten below {decimal(ninetieth, 2)}. "
+    )
     if data.infinite or data.undefined:
         description += f"{count(data.infinite)} are infinite, {count(data.undefined)} are nan."
 
@@ -102,6 +103,10 @@ def losses(totals: Any, data: ReportData) -> Chart | None:
             axes.bar(left, here / rows, right - left, align="edge", color=COLOURS["accent"],
                      edgecolor=COLOURS["surface"], linewidth=0.7)  # fmt: skip
         ticks = _loss_ticks(low, high) if bars else {}
+        if data.histogram[0]:
+            ticks.pop(float(LOWEST_DECADE), None)  # its label and "<10⁻⁶" would touch
+        if data.histogram[-1]:
+            ticks.pop(float(HIGHEST_DECADE), None)
         slot, step = max(width, (high - low) / 28), (high - low) / 9
         position = low
         if data.histogram[0]:
@@ -122,9 +127,12 @@ def losses(totals: Any, data: ReportData) -> Chart | None:
         axes.set_xlim(left_end - slot, position + slot)
         axes.set_xticks(list(ticks), list(ticks.values()))
         axes.set_xlabel("loss, nats")
-        top = max([here for _, _, here in bars] + [data.histogram[0], data.histogram[-1], data.infinite, data.undefined])
+        top = max(
+            [here for _, _, here in bars] + [data.histogram[0], data.histogram[-1], data.infinite, data.undefined]
+        )
         axes.set_ylim(0, top / rows * 1.36)
         _shares(axes, "share of rows")
+        axes.set_yticks([tick for tick in axes.get_yticks() if tick <= min(1, axes.get_ylim()[1])])
         _mark_losses(axes, totals, data, (low, high))
         if has_classes(totals) and bars:
             _probability_axis(axes, low, high)
@@ -191,7 +199,9 @@ def _mark_losses(axes: Axes, totals: Any, data: ReportData, view: tuple[float, f
     rightward = sum(x - left < 0.5 * (right - left) for x, _, _ in placed) > len(placed) / 2
     for number, (x, label, colour) in enumerate(sorted(placed, reverse=not rightward)):  # no line crosses a label
         height = 0.965 - 0.075 * number
-        axes.axvline(x, ymax=height, color=COLOURS[colour], linewidth=1, linestyle="-" if colour == "ink" else (0, (3, 3)))
+        axes.axvline(
+            x, ymax=height, color=COLOURS[colour], linewidth=1, linestyle="-" if colour == "ink" else (0, (3, 3))
+        )
         axes.annotate(
             label, (x, height), xycoords=("data", "axes fraction"), xytext=(4 if rightward else -4, 0),
             textcoords="offset points", va="top", ha="left" if rightward else "right", color=COLOURS[colour], fontsize=9.5,
@@ -244,7 +254,7 @@ def reliability(totals: Any, data: ReportData) -> Chart | None:
         upper.vlines(confidence, low, high, color=COLOURS["accent"], linewidth=1.3)
         upper.plot(confidence, accuracy, "-o", color=COLOURS["accent"], markersize=5, linewidth=1,
                    markeredgecolor=COLOURS["surface"], markeredgewidth=0.8, clip_on=False, zorder=3)  # fmt: skip
-        for x, y, text, side in ((0.03, 0.95, "too modest", "left"), (0.97, 0.05, "too sure", "right")):
+        for x, y, text, side in ((0.03, 0.95, "underconfident", "left"), (0.97, 0.05, "overconfident", "right")):
             upper.text(x, y, text, ha=side, va="center", color=COLOURS["muted"], fontsize=9.5)
         upper.set_ylim(0, 1)
         _shares(upper, "accuracy", 5)
@@ -256,7 +266,7 @@ def reliability(totals: Any, data: ReportData) -> Chart | None:
         lower.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
         lower.set_xlabel("confidence")
 
-    title = f"Calibration: expected error {percent(error)}"
+    title = f"Calibration: expected error {percent(error)}" if math.isfinite(error) else "Calibration"
     return Chart("reliability", title, caption, description, (5.6, 3.9), draw)
 
 
@@ -303,8 +313,8 @@ def drift(totals: Any, data: ReportData) -> Chart | None:
         _plain_axis(axes)
         margin = 0.5 + 0.01 * data.rows_in_all
         axes.set_xlim(-margin, data.rows_in_all - 1 + margin)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=ROUND_STEPS))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND_STEPS))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(round(value))))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
         axes.set_xlabel("row")
@@ -327,7 +337,9 @@ def confusion(totals: Any, data: ReportData) -> Chart | None:
     if side > 1:
         caption += f" Each cell holds {side} × {side} classes."
     right = int(np.trace(matrix))
-    description = f"Confusion matrix of {classes} classes: {count(right)} of {count(int(matrix.sum()))} rows on the diagonal."
+    description = (
+        f"Confusion matrix of {classes} classes: {count(right)} of {count(int(matrix.sum()))} rows on the diagonal."
+    )
 
     def draw(figure: FigureBase) -> None:
         axes = figure.subplots()
@@ -340,7 +352,9 @@ def confusion(totals: Any, data: ReportData) -> Chart | None:
         axes.set_aspect("equal")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(
-                MaxNLocator(10, integer=True) if classes > MOST_CLASSES_WITH_NAMES else FixedLocator(range(classes))
+                MaxNLocator(10, integer=True, steps=ROUND_STEPS)
+                if classes > MOST_CLASSES_WITH_NAMES
+                else FixedLocator(range(classes))
             )
         axes.tick_params(length=0 if classes <= MOST_CLASSES_WITH_NAMES else 3)
         for spine in axes.spines.values():
@@ -349,8 +363,8 @@ def confusion(totals: Any, data: ReportData) -> Chart | None:
         axes.set_xlabel("predicted class")
         axes.set_ylabel("target class")
 
-    large = classes > MOST_CLASSES_WITH_NUMBERS
-    return Chart("confusion", "Confusion", caption, description, (6.4, 6.2) if large else (5.6, 5.2), draw)
+    size = (6.4, 6.2) if classes > MOST_CLASSES_WITH_NUMBERS else (5.6, 5.2) if classes > 4 else (5.6, 3.9)
+    return Chart("confusion", "Confusion", caption, description, size, draw)
 
 
 def _shades(matrix: NDArray[Any]) -> NDArray[np.float64]:
@@ -414,7 +428,9 @@ def class_accuracy(totals: Any, data: ReportData) -> Chart | None:
     caption = f"How many of the {count(accuracy.size)} classes that have rows are predicted right how often."
     if absent:
         caption += f" {count(absent)} classes have no rows."
-    description = f"Histogram of the accuracy of {count(accuracy.size)} classes; the median is {percent(np.median(accuracy))}."
+    description = (
+        f"Histogram of the accuracy of {count(accuracy.size)} classes; the median is {percent(np.median(accuracy))}."
+    )
 
     def draw(figure: FigureBase) -> None:
         axes = figure.subplots()
@@ -422,7 +438,7 @@ def class_accuracy(totals: Any, data: ReportData) -> Chart | None:
                  linewidth=0.7)  # fmt: skip
         axes.set_xlim(0, 1)
         _plain_axis(axes)
-        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=ROUND_STEPS))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: count(round(value))))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
         axes.set_xlabel("accuracy within the class")
@@ -434,7 +450,7 @@ def class_accuracy(totals: Any, data: ReportData) -> Chart | None:
 def _shares(axes: Axes, label: str, ticks: int = 4) -> None:
     """Lay out an upright axis of shares."""
     _plain_axis(axes)
-    axes.yaxis.set_major_locator(MaxNLocator(ticks))
+    axes.yaxis.set_major_locator(MaxNLocator(ticks, steps=ROUND_STEPS))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
     axes.set_ylabel(label)
 

@@ -5,8 +5,6 @@ Everything is an integer or an exact sum, so that slabs merge in any order, and 
 
 import json
 import math
-from bisect import bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from fractions import Fraction
@@ -15,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._exact_sum import sum_by_group
 from ..scores import Scores
 
 BINS_PER_DECADE = 40
@@ -81,31 +80,25 @@ class ReportData:
         >>> data.part_rows, [round(float(total), 4) for total in data.part_sums]
         ((1, 1, 0, 0), [0.3133, 3.0486, 0.0, 0.0])
         """
-        loss, valid = scores.loss.ravel().astype(np.float64), scores.valid.ravel()
+        loss, valid = scores.loss.ravel(), scores.valid.ravel()
         if not 0 <= first_row <= rows_in_all - loss.size:
             raise ValueError(f"{loss.size} rows from row {first_row} don't lie within {rows_in_all} rows")
         finite = np.isfinite(loss) & valid
-        starts = part_starts(rows_in_all)
-        part_rows, sums, squares, non_finite = (list(column) for column in _columns(ReportData.empty(rows_in_all)))
-        part = bisect_right(starts, first_row) - 1
-        start = 0
-        while start < loss.size:
-            stop = min(starts[part + 1] - first_row, loss.size)
-            here = loss[start:stop][finite[start:stop]]
-            part_rows[part] = here.size
-            sums[part], squares[part] = exact_sum(here), exact_sum(_squares(here))
-            non_finite[part] = int(np.count_nonzero(valid[start:stop])) - here.size
-            start, part = stop, part + 1
-        bins = np.searchsorted(LOSS_EDGES, loss[finite], side="right")
+        parts = min(MOST_PARTS, rows_in_all)
+        starts = np.clip(np.array(part_starts(rows_in_all)) - first_row, 0, loss.size)
+        part = np.repeat(np.arange(parts), np.diff(starts))
+        losses, part_of_finite = loss[finite].astype(np.float64), part[finite]
+        sums, squares = (sum_by_group(values, part_of_finite, parts) for values in (losses, _squares(losses)))
+        bins = np.searchsorted(LOSS_EDGES, losses, side="right")
         return ReportData(
             rows_in_all,
             tuple(np.bincount(bins, minlength=len(LOSS_EDGES) + 1).tolist()),
             int(np.count_nonzero(np.isinf(loss) & valid)),
             int(np.count_nonzero(np.isnan(loss) & valid)),
-            tuple(part_rows),
-            tuple(sums),
-            tuple(squares),
-            tuple(non_finite),
+            tuple(np.bincount(part_of_finite, minlength=parts).tolist()),
+            sums,
+            squares,
+            tuple(np.bincount(part[valid & ~finite], minlength=parts).tolist()),
         )
 
     def merge(self, other: "ReportData") -> "ReportData":
@@ -179,7 +172,9 @@ class ReportData:
                 variance = max(Fraction(squares - total * total / rows) / (rows - 1), Fraction())
                 error[point] = math.sqrt(variance / rows)
         non_finite = [sum(self.part_non_finite[first : first + group]) for first in firsts]
-        return Drift(np.array([*(starts[first] for first in firsts), self.rows_in_all]), mean, error, np.array(non_finite))
+        return Drift(
+            np.array([*(starts[first] for first in firsts), self.rows_in_all]), mean, error, np.array(non_finite)
+        )
 
 
 class Drift(NamedTuple):
@@ -201,24 +196,6 @@ def part_starts(rows_in_all: int) -> list[int]:
     return [part * rows_in_all // parts for part in range(parts)] + [rows_in_all]
 
 
-def _columns(data: ReportData) -> Sequence[tuple[Any, ...]]:
-    return data.part_rows, data.part_sums, data.part_squares, data.part_non_finite
-
-
 def _squares(values: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(over="ignore", under="ignore"):
         return np.minimum(values * values, np.finfo(np.float64).max)
-
-
-def exact_sum(values: NDArray[np.float64]) -> Fraction:
-    """Return the sum of finite numbers without any rounding."""
-    total = Fraction()
-    for first in range(0, values.size, 2**25):  # sums of 2**25 integers of 27 bits are exact in float64
-        mantissas, exponents = np.frexp(values[first : first + 2**25])
-        integers = (mantissas * 2.0**53).astype(np.int64)
-        lowest = int(exponents.min())
-        high = np.bincount(exponents - lowest, weights=integers >> 26)
-        low = np.bincount(exponents - lowest, weights=integers & (2**26 - 1))
-        for power in np.flatnonzero((high != 0) | (low != 0)):
-            total += ((int(high[power]) << 26) + int(low[power])) * Fraction(2) ** (lowest + int(power) - 53)
-    return total

@@ -38,7 +38,12 @@ def figures(totals: Any) -> list[Figure]:
         ]  # fmt: skip
     elif totals.mean_divergence is not None:
         entries.append(
-            Figure("Divergence", decimal(totals.mean_divergence, 3), "", "Kullback–Leibler, from the target's probabilities")
+            Figure(
+                "Divergence",
+                decimal(totals.mean_divergence, 3),
+                "",
+                "Kullback–Leibler, from the target's probabilities",
+            )
         )
     entries.append(Figure("Mean entropy", decimal(totals.mean_entropy, 3), "", "nats; what the model expects to lose"))
     return entries
@@ -54,7 +59,9 @@ def notes(totals: Any, data: ReportData) -> list[str]:
     if totals.non_finite:
         rows = "1 row has" if totals.non_finite == 1 else f"{count(totals.non_finite)} rows have"
         text = f"{rows} a loss that is infinite or nan: the logits call the target impossible, or hold nan or +∞. "
-        others = f"That of the other {count(data.finite)} rows is {decimal(data.mean_of_finite, 5)}." if data.finite else ""
+        others = (
+            f"That of the other {count(data.finite)} rows is {decimal(data.mean_of_finite, 5)}." if data.finite else ""
+        )
         texts.append(text + "The mean loss is therefore not finite. " + others)
     return texts
 

@@ -19,7 +19,17 @@ from matplotlib.figure import Figure
 from .. import __version__
 from .charts import COLOURS, STYLE, Chart, charts
 from .data import ReportData
-from .figures import ClassRow, commonest_confusions, count, decimal, figures, hardest_and_easiest, has_classes, notes, percent
+from .figures import (
+    ClassRow,
+    commonest_confusions,
+    count,
+    decimal,
+    figures,
+    hardest_and_easiest,
+    has_classes,
+    notes,
+    percent,
+)
 
 
 def write(
@@ -80,19 +90,13 @@ def svg(chart: Chart) -> str:
     text = text[text.index("<svg ") :].rstrip()
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)  # would rule the whole page
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r'<g id="[^"]*">', "<g>", text)  # the same in every chart, and nothing refers to them
+    text = re.sub(r'(<g\b[^>]*?) id="[^"]*"', r"\1", text)  # the same in every chart, and nothing refers to them
     text = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--font)", text)
     for name, colour in COLOURS.items():
         text = text.replace(colour, f"var(--{name})")
-    attributes = f'class="chart" role="img" aria-label="{html.escape(chart.description)}"'
-    text = re.sub(r'^<svg ([^>]*?)width="[^"]*" height="[^"]*"', r"<svg \1", text)
-    return _single_viewbox(text).replace("<svg ", f"<svg {attributes} ", 1)
-
-
-def _single_viewbox(text: str) -> str:
-    """Drop the width and height in points: the page tells how wide a chart is."""
-    head, rest = text.split(">", 1)
-    return re.sub(r'\s(?:width|height)="[^"]*"', "", head) + ">" + rest
+    head, body = text.split(">", 1)
+    head = re.sub(r'\s(?:width|height)="[^"]*"', "", head)  # in points; the page tells how wide a chart is
+    return f'{head} class="chart" role="img" aria-label="{html.escape(chart.description)}">{body}'
 
 
 def _class_tables(totals: Any) -> str:
@@ -145,7 +149,7 @@ def _worst_table(worst: Sequence[Any]) -> str:
 def position(row: Any) -> str:
     """Write where a row stands: a number, or a tuple of them."""
     if isinstance(row, tuple):
-        return ", ".join(map(str, row))
+        return ", ".join(map(str, row)) or "0"
     return str(row)
 
 

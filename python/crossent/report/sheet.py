@@ -30,7 +30,7 @@ def write(
         drawn = drawn[:3] + drawn[-1:] if len(drawn) > 4 else drawn
         chart_rows = max(1, math.ceil(len(drawn) / 2))
         head, body, foot = sheet.subfigures(3, 1, height_ratios=(3.0, 4.75 * chart_rows, 13.0 - 4.75 * chart_rows))
-        _head(head, totals, title, details)
+        _head(head, totals, data, title, details)
         cells = body.subfigures(chart_rows, 2, squeeze=False)
         for chart, cell in zip(drawn, cells.flat, strict=False):
             cell.suptitle(chart.title, x=0.06, ha="left", fontsize=12, fontweight="bold")
@@ -47,7 +47,7 @@ def _keep_clear(cell: SubFigure) -> None:
     cell.subplots_adjust(left=0.15, right=0.95, top=0.86, bottom=0.14, hspace=0.16)
 
 
-def _head(part: SubFigure, totals: Any, title: str, details: Mapping[str, str]) -> None:
+def _head(part: SubFigure, totals: Any, data: ReportData, title: str, details: Mapping[str, str]) -> None:
     part.text(0.03, 0.90, _clip(title, 75), fontsize=20, fontweight="bold", va="top")
     ignored = f", {count(totals.ignored)} ignored" if totals.ignored else ""
     known = [f"rows {count(totals.rows)}{ignored}", f"classes {count(totals.classes)}"]
@@ -60,7 +60,7 @@ def _head(part: SubFigure, totals: Any, title: str, details: Mapping[str, str]) 
             value = part.text(x, y - 0.02, figure.value, fontsize=17, fontweight="bold", va="top")
             if figure.note:
                 part.add_artist(Annotation(figure.note, (1, 0), xycoords=value, xytext=(6, 0),
-                                           textcoords="offset points", va="bottom"))  # fmt: skip
+                                           textcoords="offset points", va="baseline"))  # fmt: skip
     for number, note in enumerate(notes(totals, data)):
         part.text(0.03, 0.02 - 0.08 * number, _clip(note, 150), color=COLOURS["warning"], va="top")
 

@@ -1,0 +1,139 @@
+"""fit_temperature finds the temperature of the least loss, whatever the slabs; and says so when there is none."""
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import crossent
+import numpy as np
+import pytest
+from crossent import temperature
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+Array = NDArray[Any]
+
+
+def drawn(rows: int, classes: int, scale: float = 1.0, seed: int = 0) -> tuple[Array, Array]:
+    """Logits, and classes drawn from their softmax at temperature ``scale``."""
+    generator = np.random.default_rng(seed)
+    logits = 2 * generator.normal(size=(rows, classes))
+    below = crossent.softmax(logits).cumsum(axis=1) < generator.random((rows, 1))
+    return scale * logits, np.minimum(below.sum(axis=1), classes - 1)
+
+
+@pytest.mark.parametrize("true_temperature", [0.04, 0.5, 1.0, 3.0, 200.0])
+def test_a_known_temperature_is_found(true_temperature: float) -> None:
+    fit = crossent.fit_temperature(*drawn(5000, 8, true_temperature))
+    assert abs(fit.temperature - true_temperature) < 3.5 * fit.standard_error
+    assert 0 < fit.standard_error < 0.05 * true_temperature
+    assert fit.after.mean_loss <= fit.before.mean_loss
+    assert fit.after.accuracy() == fit.before.accuracy()
+    assert fit.passes <= 20
+
+
+def test_the_standard_error_is_the_spread_over_samples() -> None:
+    fits = [crossent.fit_temperature(*drawn(300, 4, 2.0, seed)) for seed in range(40)]
+    spread = np.std([fit.temperature for fit in fits], ddof=1)
+    assert np.mean([fit.standard_error for fit in fits]) == pytest.approx(spread, rel=0.35)
+
+
+@pytest.mark.parametrize("kind", ["classes", "probabilities", "probabilities that sum to 3"])
+def test_the_temperature_is_that_of_a_direct_minimisation(kind: str) -> None:
+    logits, target = drawn(1000, 6, 2.5)
+    if kind != "classes":
+        target = crossent.softmax(logits / 2 + np.random.default_rng(1).normal(size=logits.shape))
+        target *= 3 if kind.endswith("3") else 1
+    direct = minimize_scalar(
+        lambda t: crossent.cross_entropy(logits / t, target), bounds=(1, 10), method="bounded", options={"xatol": 1e-9}
+    )
+    fit = crossent.fit_temperature(logits, target)
+    assert fit.temperature == pytest.approx(direct.x, rel=3e-6)
+    assert fit.after.mean_loss == pytest.approx(direct.fun, rel=1e-12)
+
+
+def test_slabs_give_the_bits_of_the_whole() -> None:
+    logits, target = drawn(400, 5, 1.7)
+    logits = logits.astype(np.float32)
+    target[::7] = -100
+    cuts = [0, 1, 150, 150, 399, 400]
+    slabs_read = 0
+
+    def slabs() -> Iterator[tuple[Array, Array]]:
+        nonlocal slabs_read
+        for start, stop in zip(cuts[:-1], cuts[1:], strict=True):
+            slabs_read += 1
+            yield logits[start:stop], target[start:stop]
+
+    fit = temperature.fit_slabs(slabs)
+    assert fit == crossent.fit_temperature(logits, target)
+    assert slabs_read == 5 * fit.passes
+    assert fit.after.scored == np.count_nonzero(target >= 0)
+
+
+def test_any_axis_and_shape() -> None:
+    logits, target = drawn(24, 5, 2.0)
+    flat = crossent.fit_temperature(logits, target)
+    image = crossent.fit_temperature(logits.reshape(2, 3, 4, 5), target.reshape(2, 3, 4), axis=-1)
+    assert image == flat
+    assert crossent.fit_temperature(np.moveaxis(logits.reshape(2, 3, 4, 5), -1, 1), target.reshape(2, 3, 4)) == flat
+
+
+def test_rows_without_a_finite_loss_are_left_out_and_counted() -> None:
+    logits, target = drawn(200, 5, 2.0)
+    spoilt = logits.copy()
+    spoilt[0, target[0]] = -np.inf  # an infinite loss
+    spoilt[1, 0] = np.nan
+    spoilt[2, 0] = np.inf
+    fit = crossent.fit_temperature(spoilt, target)
+    assert fit.left_out == 3
+    assert fit.temperature == crossent.fit_temperature(logits[3:], target[3:]).temperature
+    spoilt[:3] = logits[:3]
+    spoilt[3, (target[3] + 1) % 5] = -np.inf  # a class that is masked, and right to be
+    assert crossent.fit_temperature(spoilt, target).left_out == 0
+
+
+LOGITS, TARGET = drawn(50, 4)
+
+
+@pytest.mark.parametrize(
+    ("logits", "target", "message"),
+    [
+        (LOGITS, LOGITS.argmax(axis=1), "in all 50 rows the target has the largest logit"),
+        (LOGITS, LOGITS.argmin(axis=1), "falls the higher it is, up to 10000"),
+        (LOGITS, np.eye(4)[LOGITS.argmax(axis=1)], "no best temperature"),
+        (LOGITS, np.full(50, -100), "no row counts"),
+        (LOGITS[:0], TARGET[:0], "no row counts"),
+        (np.full_like(LOGITS, np.nan), TARGET, "the loss of all 50 rows is infinite or nan"),
+        (LOGITS[:, :1], np.zeros(50, int), "with one class"),
+        (np.zeros_like(LOGITS), TARGET, "doesn't depend on it"),
+        (np.tile([5.0, 5.0, 0.0, 0.0], (50, 1)), np.arange(50) % 2, "no best temperature"),
+    ],
+)
+def test_where_there_is_no_best_temperature_a_message_says_so(logits: Array, target: Array, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        crossent.fit_temperature(logits, target)
+
+
+def test_table_and_json() -> None:
+    fit = crossent.fit_temperature(*drawn(500, 5, 2.0))
+    table = temperature.as_table(fit).splitlines()
+    assert table[0].split() == ["before", "after"]
+    assert table[1].split() == ["temperature", "1", f"{fit.temperature:.6g}"]
+    assert len({len(line) for line in table}) == 1
+    values = json.loads(temperature.as_json(fit))
+    assert values["temperature"] == fit.temperature
+    assert values["after"]["mean_loss"] == fit.after.mean_loss
+    soft = crossent.fit_temperature(LOGITS, crossent.softmax(LOGITS / 2))
+    assert json.loads(temperature.as_json(soft))["before"]["accuracy"] is None
+    assert "accuracy" not in temperature.as_table(soft)
+
+
+def test_the_slope_that_is_searched_for_its_root_is_the_derivative() -> None:
+    """d loss / d log(1/T) = loss - entropy."""
+    logits, target = drawn(100, 5)
+    step = 1e-5
+    ahead, behind = (crossent.cross_entropy(logits * math.exp(u), target) for u in (step, -step))
+    scores = crossent.score(logits, target)
+    assert (ahead - behind) / (2 * step) == pytest.approx(float(np.mean(scores.loss - scores.entropy)), rel=1e-6)
