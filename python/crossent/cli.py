@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import __version__, _printing
-from .files import DataError, MissingLibraryError, ScoreOptions, Unfinished, score_files
+from . import __version__, _printing, temperature
+from .files import DataError, MissingLibraryError, ScoreOptions, Unfinished, fit_temperature_to_files, score_files
 from .files.memory import parse_bytes
 
 EXIT_FAILURE = 1
@@ -138,6 +138,7 @@ def build_parser() -> argparse.ArgumentParser:
         shtab.add_argument_to(parser, help='print completions for a shell: eval "$(crossent --print-completion bash)"')
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     add_score(commands)
+    add_fit_temperature(commands)
     add_demo(commands)
     return parser
 
@@ -153,7 +154,9 @@ def add_score(commands: Any) -> None:
     )
     score.set_defaults(run=run_score)
     add_files(score)
-    add_meaning(score)
+    meaning = add_meaning(score)
+    meaning.add_argument("--temperature", metavar="T", type=positive_float, default=1.0, help="divide the logits by T")
+    meaning.add_argument("--sample-weight", metavar="FILE", help="how much each row counts: one number for each")
     output = score.add_argument_group("what comes out")
     output.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     output.add_argument("--worst", metavar="N", type=natural_number, default=0, help="list the N rows of greatest loss")
@@ -181,7 +184,7 @@ def add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", metavar="TARGETS", nargs="?", help="what was right")
 
 
-def add_meaning(parser: argparse.ArgumentParser) -> None:
+def add_meaning(parser: argparse.ArgumentParser) -> Any:
     """Options that tell what the files mean."""
     meaning = parser.add_argument_group("what the files mean")
     meaning.add_argument(
@@ -211,8 +214,7 @@ def add_meaning(parser: argparse.ArgumentParser) -> None:
         choices=("bfloat16",),
         help="LOGITS holds bfloat16, for which .npy has no name: it is saved as |V2 or uint16",
     )
-    meaning.add_argument("--temperature", metavar="T", type=positive_float, default=1.0, help="divide the logits by T")
-    meaning.add_argument("--sample-weight", metavar="FILE", help="how much each row counts: one number for each")
+    return meaning
 
 
 def add_resources(parser: argparse.ArgumentParser) -> Any:
@@ -227,6 +229,22 @@ def add_resources(parser: argparse.ArgumentParser) -> Any:
     )
     resources.add_argument("--threads", metavar="N", type=positive_number, help="default: one for each core")
     return resources
+
+
+def add_fit_temperature(commands: Any) -> None:
+    """Arguments of ``fit-temperature``."""
+    fit = commands.add_parser(
+        "fit-temperature",
+        help="the number to divide logits by so that their probabilities are calibrated",
+        description="Find the temperature T for which softmax(LOGITS / T) has the least mean loss, on rows that the "
+        "model was not trained on. LOGITS and TARGETS are those of score, which applies it with --temperature T. The "
+        'files are read some ten times. Needs SciPy: pip install "crossent[calibration]".',
+    )
+    fit.set_defaults(run=run_fit_temperature)
+    add_files(fit)
+    add_meaning(fit)
+    fit.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    add_resources(fit)
 
 
 def add_demo(commands: Any) -> None:
@@ -303,12 +321,10 @@ def score_options(options: argparse.Namespace) -> ScoreOptions:
     return ScoreOptions(
         logits=options.logits,
         targets=options.targets,
-        sample_weight=options.sample_weight,
         kind=options.input,
         bfloat16=options.dtype == "bfloat16",
         axis=options.axis,
         ignore_index=options.ignore_index,
-        temperature=options.temperature,
         max_memory=options.max_memory,
         threads=options.threads,
     )
@@ -320,6 +336,8 @@ def run_score(options: argparse.Namespace) -> int:
         check_report(options.report)
     job = replace(
         score_options(options),
+        sample_weight=options.sample_weight,
+        temperature=options.temperature,
         top_k=options.top_k,
         bins=options.bins,
         worst=max(options.worst, 20 if options.report else 0),
@@ -342,6 +360,13 @@ def run_score(options: argparse.Namespace) -> int:
         )
     worst = result.worst[: options.worst]
     print(_printing.as_json(result.totals, worst) if options.json else _printing.as_table(result.totals, worst))
+    return 0
+
+
+def run_fit_temperature(options: argparse.Namespace) -> int:
+    """Run ``fit-temperature``."""
+    fit = fit_temperature_to_files(score_options(options), complain)
+    print(temperature.as_json(fit) if options.json else temperature.as_table(fit))
     return 0
 
 
