@@ -9,6 +9,7 @@ from fractions import Fraction
 from functools import cache
 from html.parser import HTMLParser
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -335,7 +336,7 @@ def test_merging_is_associative_and_commutative_to_the_bit(rows: int) -> None:
     whole = ReportData.of(scores, 0, rows)
     generator = np.random.default_rng(rows)
     cuts = [0, *sorted(generator.integers(0, rows + 1, 4).tolist()), rows]
-    parts = [ReportData.of(scores.select(slice(a, b)), a, rows) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    parts = [ReportData.of(scores.select(slice(a, b)), a, rows) for a, b in pairwise(cuts)]
     a, b, c, d, e = parts
     assert a + b + c + d + e == a.merge(b.merge(c.merge(d.merge(e)))) == e + c + a + d + b == whole
     assert whole + ReportData.empty(rows) == whole
@@ -346,7 +347,13 @@ def test_json_is_exact() -> None:
     for name in CHARTS:
         data = case(name).data
         assert ReportData.from_json(data.to_json()) == data
-        json.loads(data.to_json(), parse_constant=lambda constant: pytest.fail(constant))
+        json.loads(data.to_json(), parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "{}", '{"format": "crossent report data", "version": 2}', "half of"])
+def test_other_json_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"Expecting|no JSON of crossent report data"):
+        ReportData.from_json(text)
 
 
 def test_data_of_other_files_are_refused() -> None:
@@ -382,7 +389,7 @@ def test_the_drift_has_each_parts_mean_and_standard_error(rows: int, most: int) 
     scores = crossent.score(*labelled(rows, 3))
     course = ReportData.of(scores, 0, rows).drift(most)
     assert len(course.mean) == min(rows, most)
-    for i, (start, stop) in enumerate(zip(course.starts[:-1], course.starts[1:], strict=True)):
+    for i, (start, stop) in enumerate(pairwise(course.starts)):
         loss = scores.loss[start:stop].astype(np.float64)
         assert course.mean[i] == pytest.approx(loss.mean(), rel=1e-14)
         if loss.size > 1:
