@@ -132,23 +132,49 @@ std::string position_text(const py::array& target, ptrdiff_t index) {
   return target.ndim() == 1 ? text : "(" + text + ")";
 }
 
-double cross_entropy_binding(const py::array& logits, const py::array& target, const py::object& weight,
-                             std::optional<int64_t> ignore_index, double label_smoothing, const std::string& reduction,
-                             const py::object& grad_output, const py::object& losses, const py::object& gradient) {
-  CrossEntropyCall call;
+void raise_unless_classes(const CrossEntropyOutcome& outcome, const CrossEntropyCall& call, const py::array& target) {
+  if (outcome.bad_position >= 0) {
+    throw py::index_error("target at position " + position_text(target, outcome.bad_position) + " is " +
+                          std::to_string(outcome.bad_target) + ", but there are " + std::to_string(call.classes) +
+                          " classes (valid: 0 to " + std::to_string(call.classes - 1) +
+                          (call.has_ignore_index ? ", or ignore_index=" + std::to_string(call.ignore_index) : "") +
+                          ")");
+  }
+  if (outcome.target_changed) throw py::index_error("target was changed to a value out of range during the call");
+}
+
+void add_logits(const py::array& logits, CrossEntropyCall& call) {
   call.layout = layout_of(logits);
   call.classes = logits.shape(logits.ndim() - 1);
   if (call.classes == 0 && call.layout.positions() > 0) refuse("logits", "has no classes");
   call.logits = operand_with_classes(logits, "logits", false, call.classes, call.layout, logits_operand);
+}
 
-  const Scalar target_scalar = scalar_of(target, "target");
-  if (target_scalar == Scalar::i64) {
-    call.target = static_cast<const int64_t*>(per_position(target, "target", false, call.layout, target_operand));
-    if (!(target.flags() & py::array::c_style)) refuse("target", "is not contiguous");
-  } else {
+void add_target(const py::array& target, std::optional<int64_t> ignore_index, CrossEntropyCall& call) {
+  if (scalar_of(target, "target") != Scalar::i64) {
     call.probabilities =
         operand_with_classes(target, "target", false, call.classes, call.layout, probabilities_operand);
+    return;
   }
+  call.target = static_cast<const int64_t*>(per_position(target, "target", false, call.layout, target_operand));
+  if (!(target.flags() & py::array::c_style)) refuse("target", "is not contiguous");
+  call.has_ignore_index = ignore_index.has_value();
+  call.ignore_index = ignore_index.value_or(0);
+}
+
+void add_losses(const py::array& losses, CrossEntropyCall& call) {
+  const Element element = element_of(losses, "losses");
+  if (element != Element::f32 && element != Element::f64) refuse("losses", "is neither float32 nor float64");
+  call.losses_are_f64 = element == Element::f64;
+  call.losses = per_position(losses, "losses", true, call.layout, losses_operand);
+}
+
+double cross_entropy_binding(const py::array& logits, const py::array& target, const py::object& weight,
+                             std::optional<int64_t> ignore_index, double label_smoothing, const std::string& reduction,
+                             const py::object& grad_output, const py::object& losses, const py::object& gradient) {
+  CrossEntropyCall call;
+  add_logits(logits, call);
+  add_target(target, ignore_index, call);
   if (!is_absent(weight)) {
     const auto array = py::cast<py::array>(weight);
     check(array, "weight", false);
@@ -158,8 +184,6 @@ double cross_entropy_binding(const py::array& logits, const py::array& target, c
     }
     call.weight = static_cast<const double*>(array.data());
   }
-  call.has_ignore_index = ignore_index.has_value();
-  call.ignore_index = ignore_index.value_or(0);
   call.label_smoothing = label_smoothing;
   call.reduction = reduction_of(reduction);
   if (py::isinstance<py::array>(grad_output)) {
@@ -170,13 +194,7 @@ double cross_entropy_binding(const py::array& logits, const py::array& target, c
   } else {
     call.grad_output = py::cast<double>(grad_output);
   }
-  if (!is_absent(losses)) {
-    const auto array = py::cast<py::array>(losses);
-    const Element element = element_of(array, "losses");
-    if (element != Element::f32 && element != Element::f64) refuse("losses", "is neither float32 nor float64");
-    call.losses_are_f64 = element == Element::f64;
-    call.losses = per_position(array, "losses", true, call.layout, losses_operand);
-  }
+  if (!is_absent(losses)) add_losses(py::cast<py::array>(losses), call);
   if (!is_absent(gradient)) {
     call.gradient =
         operand_with_classes(py::cast<py::array>(gradient), "grad", true, call.classes, call.layout, output_operand);
@@ -186,14 +204,45 @@ double cross_entropy_binding(const py::array& logits, const py::array& target, c
   }
 
   const CrossEntropyOutcome outcome = without_gil(logits.size(), [&] { return cross_entropy(call); });
-  if (outcome.bad_position >= 0) {
-    throw py::index_error("target at position " + position_text(target, outcome.bad_position) + " is " +
-                          std::to_string(outcome.bad_target) + ", but there are " + std::to_string(call.classes) +
-                          " classes (valid: 0 to " + std::to_string(call.classes - 1) +
-                          (ignore_index ? ", or ignore_index=" + std::to_string(*ignore_index) : "") + ")");
-  }
-  if (outcome.target_changed) throw py::index_error("target was changed to a value out of range during the call");
+  raise_unless_classes(outcome, call, target);
   return outcome.value;
+}
+
+// A result of a score, written with the strides of the losses.
+void* beside_losses(const py::array& a, const char* name, const py::array& losses, Scalar scalar) {
+  check(a, name, true);
+  if (scalar_of(a, name) != scalar) refuse(name, "has a wrong dtype");
+  if (a.ndim() != losses.ndim()) refuse(name, "has another number of axes than the losses");
+  for (py::ssize_t i = 0; i < a.ndim(); ++i) {
+    if (a.shape(i) != losses.shape(i)) refuse(name, "has another shape than the losses");
+  }
+  if (!(a.flags() & losses.flags() & py::array::c_style)) refuse(name, "or the losses are not contiguous");
+  return data_of(a);
+}
+
+void score_binding(const py::array& logits, const py::array& target, std::optional<int64_t> ignore_index,
+                   double temperature, const py::array& losses, const py::array& predicted, const py::object& rank,
+                   const py::array& confidence, const py::array& log_sum_exp, const py::array& entropy,
+                   const py::array& sum_of_squares) {
+  CrossEntropyCall call;
+  add_logits(logits, call);
+  add_target(target, ignore_index, call);
+  add_losses(losses, call);
+  call.reduction = Reduction::none;
+  call.temperature = temperature;
+  const Scalar figure = call.losses_are_f64 ? Scalar::f64 : Scalar::f32;
+  const auto place = [&](const py::array& a, const char* name) {
+    return static_cast<int64_t*>(beside_losses(a, name, losses, Scalar::i64));
+  };
+  const ScoreColumns scores = {place(predicted, "predicted"),
+                               is_absent(rank) ? nullptr : place(py::cast<py::array>(rank), "rank"),
+                               beside_losses(confidence, "confidence", losses, figure),
+                               beside_losses(log_sum_exp, "log_sum_exp", losses, figure),
+                               beside_losses(entropy, "entropy", losses, figure),
+                               beside_losses(sum_of_squares, "sum_of_squares", losses, figure)};
+  call.scores = &scores;
+  const CrossEntropyOutcome outcome = without_gil(logits.size(), [&] { return cross_entropy(call); });
+  raise_unless_classes(outcome, call, target);
 }
 
 void softmax_binding(const py::array& x, const py::array& out, bool logarithm) {
@@ -297,6 +346,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     }
   }
   m.def("cross_entropy", &cross_entropy_binding);
+  m.def("score", &score_binding);
   m.def("softmax", &softmax_binding);
   m.def("logsumexp", &logsumexp_binding);
   m.def("binary_cross_entropy", &binary_cross_entropy_binding);

@@ -11,7 +11,7 @@ enum class Element : uint8_t { f32, f64, f16, bf16 };
 
 constexpr ptrdiff_t size_of(Element element) { return element == Element::f64 ? 8 : element == Element::f32 ? 4 : 2; }
 
-enum class Operation : uint8_t { cross_entropy, softmax, log_softmax, logsumexp };
+enum class Operation : uint8_t { cross_entropy, softmax, log_softmax, logsumexp, score };
 
 // What is the same for every position of a call.
 //
@@ -36,6 +36,7 @@ struct Problem {
   bool base_is_zero;        // every base_c is 0
   bool gradient_is_zero;    // the mean's denominator is 0
   bool losses_are_f64;
+  double temperature;  // what the logits are divided by first; 1 where there is an output
 };
 
 // One array along the positions of a segment; strides in elements.
@@ -47,7 +48,7 @@ struct Plane {
 
 // What a chunk of a row's classes is reduced to; see simd/statistics.h.
 struct RowStatistics {
-  double value[6];
+  double value[8];
 };
 
 // What the output of a row is computed with; see simd/finish.h.
@@ -69,6 +70,12 @@ struct SharedRow {
   RowOutput* output;
 };
 
+// What is written for each position of a score, beside its loss and with the loss's stride; see simd/score.h.
+struct ScoreColumns {
+  int64_t *predicted, *rank;                                  // rank may be null, where there is no class index
+  void *confidence, *log_sum_exp, *entropy, *sum_of_squares;  // double or float as the losses are
+};
+
 // Positions in a line: the unit of work of a kernel.
 struct Segment {
   const Problem* problem;
@@ -83,6 +90,7 @@ struct Segment {
   ptrdiff_t scale_stride;
   void* losses;  // may be null
   ptrdiff_t losses_stride;
+  ScoreColumns scores;
   void* scratch;            // of scratch_bytes(…)
   const SharedRow* shared;  // null unless this is a position that several threads have a part of
 };

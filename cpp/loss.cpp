@@ -143,7 +143,8 @@ CrossEntropyOutcome cross_entropy(const CrossEntropyCall& call) {
   }
 
   Problem problem = {};
-  problem.operation = Operation::cross_entropy;
+  problem.operation = call.scores && call.target ? Operation::score : Operation::cross_entropy;
+  problem.temperature = call.temperature;
   problem.classes = call.classes;
   problem.has_ignore_index = call.has_ignore_index;
   problem.ignore_index = call.ignore_index;
@@ -175,8 +176,16 @@ CrossEntropyOutcome cross_entropy(const CrossEntropyCall& call) {
   start.scale_stride = call.grad_outputs ? layout.last_stride(scale_operand) : 0;
   start.losses = call.losses;
   start.losses_stride = layout.last_stride(losses_operand);
+  if (call.scores) start.scores = *call.scores;
   const SegmentResult result = run(layout, start);
   outcome.target_changed = result.target_changed;
+  if (call.scores && !call.target) {  // the losses are here, and what has nothing to do with a target is to come
+    problem.operation = Operation::score;
+    problem.base = problem.factor = nullptr;
+    start.probabilities.data = nullptr;
+    start.losses = nullptr;
+    run(layout, start);
+  }
   outcome.value = !is_mean             ? result.loss_sum
                   : denominator == 0.0 ? std::numeric_limits<double>::quiet_NaN()
                                        : result.loss_sum / denominator;
@@ -188,7 +197,7 @@ void softmax(const SoftmaxCall& call) {
   Problem problem = {};
   problem.operation = call.operation;
   problem.classes = call.classes;
-  problem.unit = problem.target_share = 1;
+  problem.unit = problem.target_share = problem.temperature = 1;
   problem.base_is_zero = true;
   problem.losses_are_f64 = call.losses_are_f64;
   const double scale = 1;

@@ -41,6 +41,8 @@ struct CrossEntropyCall {
   const double* grad_outputs = nullptr;  // each has its own
   void* losses = nullptr;                // by position, or null
   bool losses_are_f64 = false;
+  double temperature = 1;                // the logits are divided by it first; not where there is a gradient
+  const ScoreColumns* scores = nullptr;  // with the losses' strides; null unless this is a score
 };
 
 struct CrossEntropyOutcome {

@@ -38,8 +38,8 @@ class Scratch {
 
 ptrdiff_t scratch_for(const Segment& segment, ptrdiff_t classes) {
   const auto is_row = [](const Plane& plane) { return plane.data == nullptr || plane.class_stride == 1; };
-  const bool needs_none =
-      classes > few_classes && is_row(segment.logits) && is_row(segment.output) && !segment.probabilities.data;
+  const bool needs_none = segment.problem->temperature == 1 && classes > few_classes && is_row(segment.logits) &&
+                          is_row(segment.output) && !segment.probabilities.data;
   return needs_none ? 0 : scratch_bytes(classes);
 }
 
@@ -83,6 +83,12 @@ Segment segment_along(const Layout::Line& line, const Segment& start, void* scra
   segment.scale += line.offset[scale_operand];
   segment.losses = advanced(segment.losses, start.problem->losses_are_f64 ? Element::f64 : Element::f32,
                             line.offset[losses_operand]);
+  ScoreColumns& scores = segment.scores;
+  for (int64_t** places : {&scores.predicted, &scores.rank}) *places = advanced(*places, line.offset[losses_operand]);
+  for (void** figures : {&scores.confidence, &scores.log_sum_exp, &scores.entropy, &scores.sum_of_squares}) {
+    *figures =
+        advanced(*figures, start.problem->losses_are_f64 ? Element::f64 : Element::f32, line.offset[losses_operand]);
+  }
   segment.scratch = scratch;
   return segment;
 }
@@ -170,7 +176,7 @@ class SharedRows {
 SegmentResult run(const Layout& layout, const Segment& all) {
   const Problem& problem = *all.problem;
   const ptrdiff_t positions = layout.positions();
-  const bool by_columns = all.logits.position_stride == 1 && all.logits.class_stride != 1;
+  const bool by_columns = all.logits.position_stride == 1 && all.logits.class_stride != 1 && problem.temperature == 1;
   const Kernels& kernels = active_kernels();
   const auto kernel = all.logits.element == Element::f64 ? kernels.segment_double : kernels.segment_float;
   Segment start = all;

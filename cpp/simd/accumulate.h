@@ -132,39 +132,14 @@ class RowLanes {
   alignas(64) T lane_[lanes<T>][lanes<T>];
 };
 
-// The sums of a group, and of groups; without targets known by class there is only the first. The mass, of which a
-// gradient's every element is a multiple, is summed in double from the start.
-template <class T, bool with_terms>
+// The sums of a group, side by side.
+template <class T, int count>
 struct Sums {
-  Vec<T> rest, linear;
-  friend CROSSENT_INLINE Sums operator+(const Sums& a, const Sums& b) { return {a.rest + b.rest, a.linear + b.linear}; }
-};
-template <class T>
-struct Sums<T, false> {
-  Vec<T> rest;
-  friend CROSSENT_INLINE Sums operator+(const Sums& a, const Sums& b) { return {a.rest + b.rest}; }
-};
-
-template <class T, bool with_terms>
-struct SumAccumulators {
-  using A = Accumulator<T>;
-  A rest, linear, mass;
-  static CROSSENT_INLINE SumAccumulators of_nothing() { return {A::of_nothing(), A::of_nothing(), A::of_nothing()}; }
-  CROSSENT_INLINE void add(const Sums<T, true>& group) {
-    rest.add(group.rest);
-    linear.add(group.linear);
-  }
-  friend CROSSENT_INLINE SumAccumulators operator+(const SumAccumulators& a, const SumAccumulators& b) {
-    return {a.rest + b.rest, a.linear + b.linear, a.mass + b.mass};
-  }
-};
-template <class T>
-struct SumAccumulators<T, false> {
-  Accumulator<T> rest;
-  static CROSSENT_INLINE SumAccumulators of_nothing() { return {Accumulator<T>::of_nothing()}; }
-  CROSSENT_INLINE void add(const Sums<T, false>& group) { rest.add(group.rest); }
-  friend CROSSENT_INLINE SumAccumulators operator+(const SumAccumulators& a, const SumAccumulators& b) {
-    return {a.rest + b.rest};
+  Vec<T> sum[count];
+  friend CROSSENT_INLINE Sums operator+(const Sums& a, const Sums& b) {
+    Sums both;
+    repeat<count>(CROSSENT_EACH(i) { both.sum[i] = a.sum[i] + b.sum[i]; });
+    return both;
   }
 };
 

@@ -24,7 +24,7 @@ struct ExpConstants<float> {
   static constexpr float q[] = {0x1.000008p-1f, 0x1.5554f6p-3f, 0x1.553f9ep-5f, 0x1.11d818p-7f, 0x1.838ceep-10f};
   static constexpr float largest = 0x1.fffffep127f;
   static constexpr double negligible = 200;  // exp(-200) times the largest float is 0
-  static constexpr double headroom = 64;     // binary orders between the largest term of a sum and 1
+  static constexpr double headroom = 60;     // binary orders between the largest term of a sum and 1; its square fits
 };
 template <>
 struct ExpConstants<double> {
@@ -37,7 +37,7 @@ struct ExpConstants<double> {
                                  0x1.c9350f0266de8p-26};
   static constexpr double largest = 0x1.fffffffffffffp1023;
   static constexpr double negligible = 1500;
-  static constexpr double headroom = 512;
+  static constexpr double headroom = 500;
 };
 
 // Doubles that need be no better than 2^-39, since floats are made of them.

@@ -61,10 +61,10 @@ CROSSENT_INLINE Vec<double> log_of_count_and_rest(const Vec<double>& maximum, co
 template <class T>
 void finish(const Problem& problem, const Statistics& s, const Targets& targets, const double* scale,
             ptrdiff_t positions, bool with_output, Coefficients& out) {
-  const bool has_index = problem.operation == Operation::cross_entropy && !problem.factor;
+  const bool is_loss = problem.operation == Operation::cross_entropy || problem.operation == Operation::score;
+  const bool has_index = is_loss && !problem.factor;
   const bool has_base = problem.base && !problem.base_is_zero;
   const bool has_terms = problem.factor || has_base;
-  const bool is_loss = problem.operation == Operation::cross_entropy;
   const Vec<double> zero = splat(0.0), one = splat(1.0), invalid = splat(__builtin_nan(""));
   const Vec<double> computed = is_loss && problem.classes == 1 ? zero : one;  // a single class has no gradient at all
   for (ptrdiff_t p = 0; p < positions; p += lanes<double>) {
@@ -122,11 +122,10 @@ CROSSENT_INLINE Vec<double> log_sum_exp(const Vec<double>& maximum, const Vec<do
   return select(equal(value, value), value, splat(__builtin_nan("")));
 }
 
-// A position's column of these arrays, on its way from one thread to others as RowStatistics and RowOutput.
-template <class Columns>
-using Column = double (Columns::*)[batch_positions];
-constexpr Column<Statistics> row_statistics[] = {&Statistics::maximum, &Statistics::rest, &Statistics::count,
-                                                 &Statistics::linear,  &Statistics::mass, &Statistics::is_used};
+// What of a position is on its way from one thread to others as RowStatistics and RowOutput.
+constexpr Column<Statistics> row_statistics[] = {&Statistics::maximum, &Statistics::rest,   &Statistics::count,
+                                                 &Statistics::linear,  &Statistics::mass,   &Statistics::is_used,
+                                                 &Statistics::gaps,    &Statistics::squares};
 constexpr Column<Coefficients> row_coefficients[] = {&Coefficients::log_sum,         &Coefficients::multiplier,
                                                      &Coefficients::exponent,        &Coefficients::scale,
                                                      &Coefficients::target_gradient, &Coefficients::substitute};

@@ -56,6 +56,8 @@ CROSSENT_INLINE NativeMask32 less(NativeF32 a, NativeF32 b) { return _mm512_cmp_
 CROSSENT_INLINE NativeMask64 less(NativeF64 a, NativeF64 b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
 CROSSENT_INLINE NativeF32 select(NativeMask32 m, NativeF32 a, NativeF32 b) { return _mm512_mask_blend_ps(m, b, a); }
 CROSSENT_INLINE NativeF64 select(NativeMask64 m, NativeF64 a, NativeF64 b) { return _mm512_mask_blend_pd(m, b, a); }
+CROSSENT_INLINE uint32_t bits_of(NativeMask32 m) { return m; }
+CROSSENT_INLINE uint32_t bits_of(NativeMask64 m) { return m; }
 
 #elif defined(__AVX2__)
 
@@ -136,6 +138,17 @@ CROSSENT_INLINE NativeF32 select(NativeMask32 m, NativeF32 a, NativeF32 b) {
 CROSSENT_INLINE NativeF64 select(NativeMask64 m, NativeF64 a, NativeF64 b) {
   return (NativeF64)((m & (NativeI64)a) | (~m & (NativeI64)b));
 }
+// A bit for each lane.
+#if defined(__AVX2__)
+CROSSENT_INLINE uint32_t bits_of(NativeMask32 m) { return (uint32_t)_mm256_movemask_ps((__m256)m); }
+CROSSENT_INLINE uint32_t bits_of(NativeMask64 m) { return (uint32_t)_mm256_movemask_pd((__m256d)m); }
+#elif defined(__SSE2__)
+CROSSENT_INLINE uint32_t bits_of(NativeMask32 m) { return (uint32_t)_mm_movemask_ps((__m128)m); }
+CROSSENT_INLINE uint32_t bits_of(NativeMask64 m) { return (uint32_t)_mm_movemask_pd((__m128d)m); }
+#else
+CROSSENT_INLINE uint32_t bits_of(NativeMask32 m) { return vaddvq_u32((uint32x4_t)(m & NativeI32{1, 2, 4, 8})); }
+CROSSENT_INLINE uint32_t bits_of(NativeMask64 m) { return (uint32_t)vaddvq_u64((uint64x2_t)(m & NativeI64{1, 2})); }
+#endif
 #endif
 
 // value · 2^exponent, rounded once, for a finite whole-numbered exponent and a value of 2^-1 … 2^2 (or nan).

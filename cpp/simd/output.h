@@ -15,11 +15,6 @@ struct OutputLanes {
   Vec<T> multiplier, exponent, scale, log_sum, substitute;
 };
 
-template <class T>
-CROSSENT_INLINE Vec<T> load_as(const double* p) {
-  return as_lanes<T>(load(p), load(p + (lanes<T> - lanes<double>)));
-}
-
 template <class T, bool logarithm, bool with_terms>
 CROSSENT_INLINE Vec<T> output_of(const Vec<T>& x, const Vec<T>& t, const OutputLanes<T>& o) {
   if constexpr (logarithm) return (x - o.reference.maximum) - o.log_sum;

@@ -38,12 +38,13 @@ CROSSENT_INLINE Vec<typename E::Real> row_maxima(const typename E::Storage* x, p
 // The sums of a row, lane by lane. Meanwhile the memory gets `next`, as many elements, on their way: between two rows
 // or chunks the hardware would not think of it in time.
 template <class E, class Terms>
-CROSSENT_INLINE SumAccumulators<typename E::Real, Terms::present> row_sums(
-    const typename E::Storage* x, const typename E::Storage* next, ptrdiff_t classes, const Terms& terms,
-    const Reference<typename E::Real>& reference, Vec<typename E::Real>& count, Vec<typename E::Real>& is_used) {
+CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::Storage* x,
+                                                              const typename E::Storage* next, ptrdiff_t classes,
+                                                              const Terms& terms,
+                                                              const Reference<typename E::Real>& reference) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>, group = width * group_terms;
-  auto sums = SumAccumulators<T, Terms::present>::of_nothing();
+  RunningSums<T, Terms> sums;
   ptrdiff_t c = 0;
   const auto prefetch = [&](int v) __attribute__((always_inline)) {
     constexpr int line_bytes = 64;
@@ -53,7 +54,7 @@ CROSSENT_INLINE SumAccumulators<typename E::Real, Terms::present> row_sums(
     prefetch(v);
     Vec<T> t = {};
     if constexpr (Terms::present) t = terms.along_classes(c + v * width, present);
-    return terms_of<T, Terms>(x_lanes, t, reference, count, is_used, sums);
+    return terms_of(x_lanes, t, reference, sums);
   };
   const auto terms_at = CROSSENT_EACH(v) {
     return terms_of_vector(E::load(x + c + v * width), v, first_lanes<T>(width));
@@ -106,25 +107,22 @@ void reduce_rows(ptrdiff_t classes, ptrdiff_t first, ptrdiff_t positions, const 
   store_as_double(out.maximum + first, lanes_of_maximum.folded([](const auto& a, const auto& b) { return max(a, b); }));
   refer_to_maxima<T>(out, references, first);
 
-  RowTotals<T> rest, linear, mass;
+  RowTotals<T> totals[Terms::sums], mass;
   for (ptrdiff_t i = 0; i < lanes<T>; ++i) {
-    auto sums = SumAccumulators<T, Terms::present>::of_nothing();
-    Vec<T> count = zero, is_used = zero;
+    RunningSums<T, Terms> sums;
     if (i < positions && !is_skipped(first + i)) {
       sums = row_sums<E>(row_of(first + i), next_row(first + i), classes, terms_of_row(first + i),
-                         references.at(first + i), count, is_used);
+                         references.at(first + i));
     }
-    rest.put(i, sums.rest);
-    lanes_of_count.put(i, count);
-    if constexpr (Terms::present) linear.put(i, sums.linear);
+    repeat<Terms::sums>(CROSSENT_EACH(k) { totals[k].put(i, sums.sum[k]); });
+    lanes_of_count.put(i, sums.count);
     if constexpr (Terms::has_mass) {
       mass.put(i, sums.mass);
-      lanes_of_use.put(i, is_used);
+      lanes_of_use.put(i, sums.is_used);
     }
   }
-  rest.take(out.rest + first);
+  for (int k = 0; k < Terms::sums; ++k) totals[k].take(out.*sum_columns<Terms>[k] + first);
   store_as_double(out.count + first, lanes_of_count.folded([](const auto& a, const auto& b) { return a + b; }));
-  if constexpr (Terms::present) linear.take(out.linear + first);
   if constexpr (Terms::has_mass) {
     mass.take(out.mass + first);
     store_as_double(out.is_used + first, lanes_of_use.folded([](const auto& a, const auto& b) { return max(a, b); }));
@@ -154,7 +152,6 @@ void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdif
                     ptrdiff_t positions, const Terms& terms, References<typename E::Real>& references,
                     Statistics& out) {
   using T = typename E::Real;
-  using Accumulators = SumAccumulators<T, Terms::present>;
   constexpr ptrdiff_t width = lanes<T>;
   if (positions == batch_positions) {
     column_maxima<E, batch_positions / width>(x, class_stride, classes, width, out.maximum);
@@ -169,10 +166,9 @@ void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdif
     refer_to_maxima<T>(out, references, p);
     const Reference<T> reference = references.along_positions(p);
     const ptrdiff_t present = positions - p;
-    Vec<T> count = splat<T>(0), is_used = count;
-    Accumulators lane[width];
+    RunningSums<T, Terms> lane[width];
     for (ptrdiff_t l = 0; l < used_lanes; ++l) {
-      Accumulators sums = Accumulators::of_nothing();
+      RunningSums<T, Terms> sums;
       for (ptrdiff_t c = l; c < classes; c += sum_lanes * group_terms) {
         const ptrdiff_t left = (classes - c + sum_lanes - 1) / sum_lanes;
         sums.add(sum_of_present<group_terms>(
@@ -180,8 +176,7 @@ void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdif
               const ptrdiff_t k = c + v * sum_lanes;
               Vec<T> t = {};
               if constexpr (Terms::present) t = terms.along_positions(k, p, present);
-              return terms_of<T, Terms>(load_partial<E>(x + k * class_stride + p, present, 0), t, reference, count,
-                                        is_used, sums);
+              return terms_of(load_partial<E>(x + k * class_stride + p, present, 0), t, reference, sums);
             }));
       }
       lane[l] = sums;
@@ -189,12 +184,11 @@ void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdif
     for (ptrdiff_t fold = width / 2; fold > 0; fold /= 2) {
       for (ptrdiff_t l = 0; l < fold && l + fold < used_lanes; ++l) lane[l] = lane[l] + lane[l + fold];
     }
-    lane[0].rest.store_sums(out.rest + p);
-    store_as_double(out.count + p, count);
-    if constexpr (Terms::present) lane[0].linear.store_sums(out.linear + p);
+    for (int k = 0; k < Terms::sums; ++k) lane[0].sum[k].store_sums(out.*sum_columns<Terms>[k] + p);
+    store_as_double(out.count + p, lane[0].count);
     if constexpr (Terms::has_mass) {
       lane[0].mass.store_sums(out.mass + p);
-      store_as_double(out.is_used + p, is_used);
+      store_as_double(out.is_used + p, lane[0].is_used);
     }
   }
 }

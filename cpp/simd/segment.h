@@ -10,6 +10,7 @@
 
 #include "output.h"
 #include "reduce.h"
+#include "score.h"
 #include "tile.h"
 
 namespace crossent::CROSSENT_ISA {
@@ -82,7 +83,7 @@ class SegmentKernel {
     put_row(shared.chunks[0].value, row_statistics, statistics_);
     for (ptrdiff_t c = chunk_classes; c < problem_.classes; c += chunk_classes) {
       put_row(shared.chunks[c / chunk_classes].value, row_statistics, next_);
-      merge<T>(statistics_, next_, 1);
+      merge<T>(statistics_, next_, 1, is_score());
     }
     refer_to_maxima<T>(statistics_, references_, 0);
     finish_batch();
@@ -95,12 +96,17 @@ class SegmentKernel {
   void finish_batch() {
     read_target_logits();
     finish<T>(problem_, statistics_, targets_, scale_, positions_, segment_.output.data != nullptr, coefficients_);
-    if (problem_.operation == Operation::cross_entropy) add_losses();
+    if (problem_.operation == Operation::cross_entropy || is_score()) add_losses();
     if (problem_.operation == Operation::logsumexp) write_log_sum_exp();
+    if (is_score()) write_scores();
   }
+
+  bool is_score() const { return problem_.operation == Operation::score; }
+  bool is_divided() const { return problem_.temperature != 1; }
 
   Path choose_path() const {
     const Plane &x = segment_.logits, &y = segment_.output, &q = segment_.probabilities;
+    if (is_divided()) return problem_.classes <= few_classes ? Path::tile : Path::gather;
     const bool probabilities_are_plain = !q.data || q.element == plain_element;
     if (x.position_stride == 1 && x.class_stride != 1 && (!y.data || y.position_stride == 1) &&
         (!q.data || (q.position_stride == 1 && probabilities_are_plain))) {
@@ -153,7 +159,8 @@ class SegmentKernel {
   void read_target_logits() {
     for (ptrdiff_t p = 0; p < positions_ && segment_.target; ++p) {
       const ptrdiff_t c = targets_.index[p] < 0 ? 0 : targets_.index[p];
-      targets_.logit[p] = (double)load_one<E>(at<const Storage>(segment_.logits, first_ + p, c));
+      const T logit = load_one<E>(at<const Storage>(segment_.logits, first_ + p, c));
+      targets_.logit[p] = (double)(is_divided() ? logit / (T)problem_.temperature : logit);
     }
   }
 
@@ -170,16 +177,22 @@ class SegmentKernel {
     }
   }
 
+  template <class Use>
+  CROSSENT_INLINE void with_summed_terms(const T* probability, ptrdiff_t class_stride, const Use& use) {
+    is_score() ? use(ScoreTerms{}) : with_terms(probability, class_stride, use);
+  }
+
   void reduce() {
     if (path_ == Path::tile) {
       load_tile<E>(at<const Storage>(segment_.logits, first_, 0), segment_.logits.position_stride,
                    segment_.logits.class_stride, problem_.classes, positions_, scratch_logits_);
+      if (is_divided()) divide_scratch(problem_.classes * batch_positions);
       if (segment_.probabilities.data) load_probability_tile();
     }
     reduce_chunk(0, statistics_);
     for (ptrdiff_t c = chunk_classes; c < problem_.classes; c += chunk_classes) {
       reduce_chunk(c, next_);
-      merge<T>(statistics_, next_, positions_);
+      merge<T>(statistics_, next_, positions_, is_score());
     }
     if (problem_.classes > chunk_classes && segment_.output.data) {
       for (ptrdiff_t p = 0; p < positions_; p += lanes<T>) refer_to_maxima<T>(statistics_, references_, p);
@@ -203,7 +216,7 @@ class SegmentKernel {
     if (problem_.base && !problem_.factor) {
       for (ptrdiff_t p = 0; p < positions_; ++p) out.mass[p] = problem_.base_sums[c / chunk_classes];
     }
-    use_units_of_maximum<T>(out, positions_);
+    use_units_of_maximum<T>(out, positions_, is_score());
   }
 
   // R: the element of the rows, which may have been gathered.
@@ -211,7 +224,7 @@ class SegmentKernel {
   void reduce_chunk_of_rows(ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
     const auto row_of = [&](ptrdiff_t p) { return row<R>(p, c, classes); };
     const auto is_skipped = [&](ptrdiff_t p) { return targets_.is_live[p] == 0; };
-    with_terms(nullptr, 1, [&]<class Terms>(const Terms& terms) {
+    with_summed_terms(nullptr, 1, [&]<class Terms>(const Terms& terms) {
       for (ptrdiff_t p = 0; p < positions_; p += lanes<T>) {
         const ptrdiff_t count = positions_ - p < lanes<T> ? positions_ - p : lanes<T>;
         const auto row_terms = [&](ptrdiff_t i) { return terms_of_row(terms, i, c, classes); };
@@ -226,7 +239,7 @@ class SegmentKernel {
 
   void reduce_chunk_of_columns(ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
     const ptrdiff_t sum_lanes = problem_.classes <= few_classes ? 1 : lanes<T>;
-    with_columns([&](const auto& terms) {
+    const auto reduce = [&](const auto& terms) {
       if (path_ == Path::tile) {
         reduce_columns<Plain>(scratch_logits_, batch_positions, classes, sum_lanes, positions_, terms, references_,
                               out);
@@ -234,7 +247,8 @@ class SegmentKernel {
         reduce_columns<E>(at<const Storage>(segment_.logits, first_, c), segment_.logits.class_stride, classes,
                           sum_lanes, positions_, terms.from_class(c), references_, out);
       }
-    });
+    };
+    is_score() ? reduce(ScoreTerms{}) : with_columns(reduce);
   }
 
   // Classes first … end - 1; all of them but for a row that is shared out.
@@ -340,12 +354,81 @@ class SegmentKernel {
     }
   }
 
-  void store_loss(ptrdiff_t p, double value) {
+  void store_loss(ptrdiff_t p, double value) { store_figure(segment_.losses, p, value); }
+
+  void store_figure(void* figures, ptrdiff_t p, double value) {
     const ptrdiff_t offset = (first_ + p) * segment_.losses_stride;
     if (problem_.losses_are_f64) {
-      static_cast<double*>(segment_.losses)[offset] = value;
+      static_cast<double*>(figures)[offset] = value;
     } else {
-      static_cast<float*>(segment_.losses)[offset] = (float)value;
+      static_cast<float*>(figures)[offset] = (float)value;
+    }
+  }
+
+  void write_scores() {
+    Scores scores;
+    finish_scores<T>(statistics_, coefficients_.log_sum, positions_, scores);
+    if (path_ == Path::rows || path_ == Path::gather) {
+      rank_rows(scores);
+    } else {
+      rank_batch_of_columns(scores);
+    }
+    const ScoreColumns& out = segment_.scores;
+    for (ptrdiff_t p = 0; p < positions_; ++p) {
+      const bool is_live = targets_.is_live[p] != 0, has_rank = scores.confidence[p] == scores.confidence[p];
+      const ptrdiff_t offset = (first_ + p) * segment_.losses_stride;
+      const auto figure = [&](double value) { return is_live ? value : __builtin_nan(""); };
+      out.predicted[offset] = is_live ? scores.predicted[p] : -1;
+      if (out.rank) out.rank[offset] = !is_live ? -1 : has_rank ? scores.rank[p] : problem_.classes;
+      store_figure(out.confidence, p, figure(scores.confidence[p]));
+      store_figure(out.log_sum_exp, p, figure(scores.log_sum_exp[p]));
+      store_figure(out.entropy, p, figure(scores.entropy[p]));
+      store_figure(out.sum_of_squares, p, figure(scores.sum_of_squares[p]));
+    }
+  }
+
+  bool has_nan(ptrdiff_t p) const { return statistics_.rest[p] != statistics_.rest[p]; }
+
+  void rank_rows(Scores& scores) {
+    for (ptrdiff_t c = 0; c < problem_.classes; c += chunk_classes) {
+      const ptrdiff_t classes = classes_of_chunk(c);
+      if (path_ == Path::gather && problem_.classes > chunk_classes) gather_logits(c, classes);
+      for (ptrdiff_t p = 0; p < positions_; ++p) {
+        if (targets_.is_live[p] == 0) continue;
+        if (path_ == Path::rows) {
+          rank_row_of<E>(p, c, classes, scores);
+        } else {
+          rank_row_of<Plain>(p, c, classes, scores);
+        }
+      }
+    }
+  }
+
+  template <class R>
+  void rank_row_of(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes, Scores& scores) {
+    rank_row<R>(row<R>(p, c, classes), c, classes, has_nan(p), statistics_.maximum[p], targets_.index[p],
+                targets_.logit[p], p, scores);
+  }
+
+  void rank_batch_of_columns(Scores& scores) {
+    for (ptrdiff_t p = 0; p < positions_; p += lanes<T>) {
+      const ptrdiff_t present = positions_ - p;
+      for (ptrdiff_t c = 0; c < problem_.classes; c += chunk_classes) {
+        if (path_ == Path::tile) {
+          rank_columns<Plain>(scratch_logits_ + p, batch_positions, c, classes_of_chunk(c), present,
+                              statistics_.maximum, targets_, p, scores);
+        } else {
+          rank_columns<E>(at<const Storage>(segment_.logits, first_ + p, c), segment_.logits.class_stride, c,
+                          classes_of_chunk(c), present, statistics_.maximum, targets_, p, scores);
+        }
+      }
+    }
+    for (ptrdiff_t p = 0; p < positions_; ++p) {
+      if (!has_nan(p)) continue;
+      for (ptrdiff_t c = problem_.classes - 1; c >= 0; --c) {
+        const T x = load_one<E>(at<const Storage>(segment_.logits, first_ + p, c));
+        if (x != x) scores.predicted[p] = c;
+      }
     }
   }
 
@@ -354,6 +437,15 @@ class SegmentKernel {
     for (ptrdiff_t p = 0; p < positions_; ++p) {
       gather_line(at<const Storage>(segment_.logits, first_ + p, c), segment_.logits.element,
                   segment_.logits.class_stride, classes, scratch_logits_ + p * classes);
+    }
+    if (is_divided()) divide_scratch(positions_ * classes);
+  }
+
+  void divide_scratch(ptrdiff_t elements) {
+    const Vec<T> temperature = splat((T)problem_.temperature);
+    for (ptrdiff_t i = 0; i < elements; i += lanes<T>) {
+      store_partial<Plain>(scratch_logits_ + i, load_partial<Plain>(scratch_logits_ + i, elements - i, 0) / temperature,
+                           elements - i);
     }
   }
 
@@ -408,6 +500,7 @@ class SegmentKernel {
 
   // The terms of classes c, c + 1, … of a position.
   NoTerms terms_of_row(const NoTerms& terms, ptrdiff_t, ptrdiff_t, ptrdiff_t) { return terms; }
+  ScoreTerms terms_of_row(const ScoreTerms& terms, ptrdiff_t, ptrdiff_t, ptrdiff_t) { return terms; }
   BaseTerms<T> terms_of_row(const BaseTerms<T>& terms, ptrdiff_t, ptrdiff_t c, ptrdiff_t) {
     return terms.from_class(c);
   }

@@ -26,6 +26,51 @@ struct Statistics {
   alignas(64) double linear[batch_positions];   // sum of t_c · (M - x_c) / linear_unit; M counts as 0 when infinite
   alignas(64) double mass[batch_positions];     // sum of t_c
   alignas(64) double is_used[batch_positions];  // 1 when some t_c is not 0
+  // For scores: the sums over x_c < M of exp(x_c - M) · (M - x_c) and of exp(x_c - M)^2.
+  alignas(64) double gaps[batch_positions];
+  alignas(64) double squares[batch_positions];
+};
+
+// A position's column of these arrays.
+template <class Columns>
+using Column = double (Columns::*)[batch_positions];
+
+// Where the sums go that a row is reduced to.
+template <class Terms>
+constexpr Column<Statistics> sum_columns[] = {&Statistics::rest, &Statistics::linear};
+template <>
+constexpr Column<Statistics> sum_columns<ScoreTerms>[] = {&Statistics::rest, &Statistics::gaps, &Statistics::squares};
+
+// The sums of a row so far, lane by lane. The mass, of which a gradient's every element is a multiple, is summed in
+// double from the start; what scores need is summed one after another inside a group.
+template <class T, class Terms>
+struct RunningSums {
+  Accumulator<T> sum[Terms::sums];
+  Accumulator<T> mass = Accumulator<T>::of_nothing();
+  Vec<T> count = splat<T>(0), is_used = splat<T>(0);
+  Vec<T> gaps_of_group = splat<T>(0), squares_of_group = splat<T>(0);
+
+  CROSSENT_INLINE RunningSums() {
+    repeat<Terms::sums>(CROSSENT_EACH(i) { sum[i] = Accumulator<T>::of_nothing(); });
+  }
+  CROSSENT_INLINE void add(const Sums<T, Terms::tree_sums>& group) {
+    repeat<Terms::tree_sums>(CROSSENT_EACH(i) { sum[i].add(group.sum[i]); });
+    if constexpr (Terms::has_scores) {
+      sum[1].add(gaps_of_group);
+      sum[2].add(squares_of_group);
+      gaps_of_group = squares_of_group = splat<T>(0);
+    }
+  }
+  friend CROSSENT_INLINE RunningSums operator+(const RunningSums& a, const RunningSums& b) {
+    RunningSums both;
+    repeat<Terms::sums>(CROSSENT_EACH(i) { both.sum[i] = a.sum[i] + b.sum[i]; });
+    both.count = a.count + b.count;
+    if constexpr (Terms::has_mass) {
+      both.mass = a.mass + b.mass;
+      both.is_used = max(a.is_used, b.is_used);
+    }
+    return both;
+  }
 };
 
 // What the terms of a chunk are measured against; the same for every class of a row.
@@ -55,6 +100,11 @@ CROSSENT_INLINE Vec<T> as_lanes(const Vec<double>& low, [[maybe_unused]] const V
     return narrow(low, high);
   else
     return low;
+}
+
+template <class T>
+CROSSENT_INLINE Vec<T> load_as(const double* p) {
+  return as_lanes<T>(load(p), load(p + (lanes<T> - lanes<double>)));
 }
 
 CROSSENT_INLINE Vec<double> zero_unless_finite(const Vec<double>& a) {
@@ -95,42 +145,51 @@ CROSSENT_INLINE_LARGE void refer_to_maxima(Statistics& s, References<T>& referen
 
 // One vector of logits x, with its targets t, as terms of the sums.
 template <class T, class Terms>
-CROSSENT_INLINE_LARGE Sums<T, Terms::present> terms_of(const Vec<T>& x, [[maybe_unused]] const Vec<T>& t,
-                                                       const Reference<T>& reference, Vec<T>& count,
-                                                       [[maybe_unused]] Vec<T>& is_used,
-                                                       [[maybe_unused]] SumAccumulators<T, Terms::present>& sums) {
+CROSSENT_INLINE_LARGE Sums<T, Terms::tree_sums> terms_of(const Vec<T>& x, [[maybe_unused]] const Vec<T>& t,
+                                                         const Reference<T>& reference,
+                                                         RunningSums<T, Terms>& running) {
   const Vec<T> zero = splat<T>(0), one = splat<T>(1);
   const auto is_maximum = equal(x, reference.maximum);
   const Vec<T> e = scaled_exp(x - reference.offset, reference.lower, reference.exponent);
-  count = count + select(is_maximum, one, zero);
+  running.count = running.count + select(is_maximum, one, zero);
+  const Vec<T> rest = select(is_maximum, zero, e);
   if constexpr (Terms::present) {
     const auto is_absent = equal(t, zero);  // 0 · inf is 0
     if constexpr (Terms::has_mass) {
-      is_used = select(is_absent, is_used, one);
-      sums.mass.add(t);
+      running.is_used = select(is_absent, running.is_used, one);
+      running.mass.add(t);
     }
     const Vec<T> gap = fma(x, splat<T>((T)(-1 / linear_unit)), reference.small_maximum);
-    return {select(is_maximum, zero, e), select(is_absent, zero, t * gap)};
+    return {{rest, select(is_absent, zero, t * gap)}};
   } else {
-    return {select(is_maximum, zero, e)};
+    if constexpr (Terms::has_scores) {  // the gap is bounded as x is for exp: 0 · inf is 0
+      const Vec<T> bounded = max(reference.lower, x - reference.offset);
+      running.gaps_of_group = fma(rest, (reference.maximum - reference.offset) - bounded, running.gaps_of_group);
+      running.squares_of_group = fma(rest, rest, running.squares_of_group);
+    }
+    return {{rest}};
   }
 }
 
-// rest in units of exp(maximum) instead of 2^(exponent - headroom).
+// The sums in units of exp(maximum) instead of 2^(exponent - headroom).
 template <class T>
-CROSSENT_INLINE void use_units_of_maximum(Statistics& s, ptrdiff_t positions) {
+CROSSENT_INLINE void use_units_of_maximum(Statistics& s, ptrdiff_t positions, bool with_scores) {
   const Vec<double> headroom = splat(__builtin_ldexp(1.0, -(int)ExpConstants<T>::headroom));
   for (ptrdiff_t p = 0; p < positions; p += lanes<double>) {
-    const Vec<double> rest = load(s.rest + p);
+    const Vec<double> rest = load(s.rest + p), inverse_unit = load(s.inverse_unit + p);
     const auto is_finite = less(absolute(load(s.maximum + p)), splat(__builtin_inf()));
-    store(s.rest + p, select(is_finite, rest * headroom * load(s.inverse_unit + p), rest));
+    store(s.rest + p, select(is_finite, rest * headroom * inverse_unit, rest));
+    if (!with_scores) continue;
+    store(s.gaps + p, select(is_finite, load(s.gaps + p) * headroom * inverse_unit, splat(0.0)));
+    const Vec<double> unit = headroom * inverse_unit;
+    store(s.squares + p, select(is_finite, load(s.squares + p) * unit * unit, splat(0.0)));
   }
 }
 
 // Adds the statistics of the next chunk to those of the chunks before it, position by position. The inverse units are
 // left to refer_to_maxima(), once all chunks are in.
 template <class T>
-void merge(Statistics& total, const Statistics& next, ptrdiff_t positions) {
+void merge(Statistics& total, const Statistics& next, ptrdiff_t positions, bool with_scores) {
   const Vec<double> zero = splat(0.0);
   for (ptrdiff_t p = 0; p < positions; p += lanes<double>) {
     const Vec<double> a = load(total.maximum + p), b = load(next.maximum + p);
@@ -144,7 +203,18 @@ void merge(Statistics& total, const Statistics& next, ptrdiff_t positions) {
     const Vec<double> factor = exp_of_sum<T>(gap.sum, gap.error);
     const Vec<double> rest = pick(total.rest, next.rest, true), lesser_rest = pick(total.rest, next.rest, false);
     const Vec<double> count = pick(total.count, next.count, true), lesser_count = pick(total.count, next.count, false);
-    store(total.rest + p, rest + select(are_equal, lesser_rest, (lesser_count + lesser_rest) * factor));
+    const Vec<double> moved_rest = select(are_equal, lesser_rest, (lesser_count + lesser_rest) * factor);
+    if (with_scores) {
+      // sum of e · f · (M' - x) = f · (sum of e · (M - x) + (M' - M) · sum of e), and 0 · inf is 0
+      const Vec<double> distance = select(less(zero, factor), zero - gap.sum, zero);
+      const Vec<double> gaps = pick(total.gaps, next.gaps, true), lesser_gaps = pick(total.gaps, next.gaps, false);
+      store(total.gaps + p, gaps + fma(factor, lesser_gaps, select(are_equal, zero, moved_rest * distance)));
+      const Vec<double> squares = pick(total.squares, next.squares, true);
+      const Vec<double> lesser_squares = pick(total.squares, next.squares, false);
+      store(total.squares + p,
+            squares + select(are_equal, lesser_squares, (lesser_count + lesser_squares) * (factor * factor)));
+    }
+    store(total.rest + p, rest + moved_rest);
     store(total.count + p, count + select(are_equal, lesser_count, zero));
     store(total.maximum + p, greater);
     const auto small = [&](const Vec<double>& m) { return zero_unless_finite(m) * splat(1 / linear_unit); };

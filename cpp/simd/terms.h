@@ -1,5 +1,6 @@
 // COMPILED ONCE PER INSTRUCTION SET. The weighted targets t_c of kernels.h that are known before a class index is: none
-// (plain class indices), base_c (label smoothing), factor_c · q_c + base_c (class probabilities).
+// (plain class indices), base_c (label smoothing), factor_c · q_c + base_c (class probabilities). And which sums a row
+// of logits is reduced to with them: the first is always `rest`; statistics.h has their names.
 #pragma once
 
 #include "element.h"
@@ -8,13 +9,22 @@ namespace crossent::CROSSENT_ISA {
 namespace {
 
 struct NoTerms {
-  static constexpr bool present = false, has_mass = false;
+  static constexpr int sums = 1, tree_sums = 1;
+  static constexpr bool present = false, has_mass = false, has_scores = false;
   NoTerms from_class(ptrdiff_t) const { return {}; }
+};
+
+// None, and the sums that scores are made of.
+struct ScoreTerms {
+  static constexpr int sums = 3, tree_sums = 1;
+  static constexpr bool present = false, has_mass = false, has_scores = true;
+  ScoreTerms from_class(ptrdiff_t) const { return {}; }
 };
 
 template <class T>
 struct BaseTerms {
-  static constexpr bool present = true, has_mass = false;  // its sum over the classes is known
+  static constexpr int sums = 2, tree_sums = 2;
+  static constexpr bool present = true, has_scores = false, has_mass = false;  // its sum over the classes is known
   const T* base;
 
   BaseTerms from_class(ptrdiff_t c) const { return {base + c}; }
@@ -28,7 +38,8 @@ struct BaseTerms {
 
 template <class T>
 struct ProbabilityTerms {
-  static constexpr bool present = true, has_mass = true;
+  static constexpr int sums = 2, tree_sums = 2;
+  static constexpr bool present = true, has_mass = true, has_scores = false;
   const T *base, *factor, *probability;
   ptrdiff_t class_stride;
   ptrdiff_t ahead = 0;  // so many elements further on is what will be read later

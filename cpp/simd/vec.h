@@ -113,6 +113,14 @@ CROSSENT_INLINE Vec<T> select(const Mask<T>& mask, const Vec<T>& yes, const Vec<
   return each_part<Vec<T>>(CROSSENT_EACH(i) { return select(mask.part[i], yes.part[i], no.part[i]); });
 }
 
+// A bit for each lane.
+template <class T>
+CROSSENT_INLINE uint32_t bits_of(const Mask<T>& mask) {
+  uint32_t bits = 0;
+  repeat<parts>(CROSSENT_EACH(i) { bits |= bits_of(mask.part[i]) << (i * Vec<T>::lanes_per_part); });
+  return bits;
+}
+
 // The bits of each lane through a function of native integers.
 template <class T, class Function>
 CROSSENT_INLINE Vec<T> map_bits(const Vec<T>& a, Function function) {

@@ -24,6 +24,20 @@ def cross_entropy(
     grad: _Values | None,  # out, (*positions, classes), any strides
     /,
 ) -> float: ...
+def score(  # one result each, (*positions), C-contiguous; figures have the dtype of losses
+    logits: _Values,  # (*positions, classes)
+    target: NDArray[np.int64] | _Values,  # (*positions), C-contiguous, or probabilities (*positions, classes)
+    ignore_index: int | None,
+    temperature: float,
+    losses: NDArray[np.float32] | NDArray[np.float64],
+    predicted: NDArray[np.int64],
+    rank: NDArray[np.int64] | None,  # None for probabilities
+    confidence: NDArray[Any],
+    log_sum_exp: NDArray[Any],
+    entropy: NDArray[Any],
+    sum_of_squares: NDArray[Any],
+    /,
+) -> None: ...
 def plain_cross_entropy(  # the mean; None where it takes a closer look
     logits: object, target: object, ignore_index: object, /
 ) -> float | None: ...

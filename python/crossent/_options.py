@@ -29,6 +29,17 @@ def as_label_smoothing(label_smoothing: Any) -> float:
     return float(label_smoothing)
 
 
+def as_temperature(temperature: Any, dtype: type[np.floating[Any]]) -> float:
+    """Return a positive number, as close to what was given as this dtype has one."""
+    if isinstance(temperature, bool) or not isinstance(temperature, (float, int, np.floating, np.integer)):
+        raise TypeError(f"temperature must be a positive number, not {temperature!r}")
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = float(dtype(temperature))
+    if not 0 < rounded < float("inf"):
+        raise ValueError(f"temperature must be positive and finite as {dtype.__name__}, not {temperature!r}")
+    return rounded
+
+
 def as_ignore_index(ignore_index: Any) -> int | None:
     """Return an ``int`` of any size, or None for "ignore nothing"."""
     if ignore_index is None or type(ignore_index) is int:

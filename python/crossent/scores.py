@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _arrays, _options
-from .losses import cross_entropy
+from . import _arrays, _core, _explain, _options, _outputs
+
+#: Of class probabilities, when their entropy is computed: little enough to stay in cache.
+ELEMENTS_AT_ONCE = 2**15
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Scores:
     def to_dict(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that there are, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+        return {name: value for name, value in values.items() if name != "classes" and value is not None}
 
     def select(self, index: Any) -> "Scores":
         """Return the rows that NumPy's indexing with ``index`` (a mask, positions, a slice) gives of each array."""
@@ -114,6 +116,39 @@ def score(
 ) -> Scores:
     """Score each row: loss, predicted class, rank of the target, confidence, entropy and more, in one pass.
 
+    Parameters
+    ----------
+    logits : array_like of float16, bfloat16, float32 or float64, shape (C,), (N, C) or (N, C, d1, d2, …)
+        As for ``cross_entropy``, without a copy; half precisions are computed as float32.
+    target : array_like
+        Class indices, of any integer dtype and the logits' shape without the classes; or class probabilities, of any
+        floating dtype and the logits' shape.
+    ignore_index : int or None
+        Class index of the rows that don't count. None: all rows do.
+    temperature : float
+        Positive and finite. The logits are divided by it first, rounded to the precision they are computed in.
+    axis : int, optional
+        The axis of the classes; by default 1, or 0 if it is the only one.
+
+    Returns
+    -------
+    Scores
+        Arrays of the target's shape without classes; those of a single row have shape ().
+
+    Raises
+    ------
+    IndexError
+        A class index is neither a class nor ``ignore_index``; the message names the first.
+    ValueError
+        A shape doesn't fit, there are no classes, or the temperature is not positive and finite.
+    TypeError
+        A wrong dtype, or a temperature that is no number.
+
+    Notes
+    -----
+    Class probabilities take a second pass, and their entropy a third one over them alone; a row of them should sum to
+    1, or ``divergence`` means little. Nothing of the logits' size is allocated.
+
     Examples
     --------
     >>> import crossent
@@ -125,49 +160,54 @@ def score(
     """
     x = _arrays.as_values(logits, "logits")
     class_axis = _options.as_class_axis(axis, x.shape)
-    classes = x.shape[class_axis]
+    rows = _arrays.axes_last(x, class_axis)
+    positions, classes = rows.shape[:-1], rows.shape[-1]
+    if classes == 0 and 0 not in positions:
+        raise _explain.no_classes(x.shape, class_axis)
     t, ignored = _arrays.as_target(target, x.shape, class_axis, _options.as_ignore_index(ignore_index))
-    if temperature != 1.0:
-        x = (x / np.asarray(temperature, x.dtype)).astype(x.dtype)
-    loss = np.atleast_1d(cross_entropy(x, target, ignore_index=ignore_index, reduction="none", axis=axis))
-    rows = np.moveaxis(x, class_axis, -1).astype(np.float64)
-    if x.ndim == 1:
-        rows = rows[None]
-    with np.errstate(all="ignore"):
-        largest = rows.max(axis=-1, keepdims=True)
-        exponentials = np.exp(rows - largest)
-        total = exponentials.sum(axis=-1, keepdims=True)
-        p = exponentials / total
-        lse = (largest + np.log(total))[..., 0]
-        entropy = -np.where(p > 0, p * np.log(p), 0.0).sum(axis=-1)
-    t = t.reshape(loss.shape if t.ndim <= loss.ndim else t.shape)
-    has_index = t.shape == loss.shape
-    valid = t != ignored if has_index and ignored is not None else np.ones(loss.shape, np.bool_)
+    divisor = _options.as_temperature(temperature, np.float64 if x.dtype == np.float64 else np.float32)
 
-    def column(values: NDArray[Any]) -> NDArray[Any]:
-        return np.where(valid, values, np.nan).astype(loss.dtype)
-
-    rank = None
-    if has_index:
-        own = np.take_along_axis(rows, np.where(valid, t, 0)[..., None], -1)
-        index = np.arange(classes)
-        rank = ((rows > own) | ((rows == own) & (index < t[..., None]))).sum(-1)
-        rank = np.where(valid, np.where(np.isfinite(lse), rank, classes), -1)
-    divergence = None
-    if not has_index:
-        q = t.astype(np.float64)
-        with np.errstate(all="ignore"):
-            divergence = (loss + np.where(q > 0, q * np.log(q), 0.0).sum(-1)).astype(loss.dtype)
+    has_indices = t.shape == positions
+    loss, confidence, log_sum_exp, entropy, sum_of_squares = (_outputs.empty_losses(x, positions) for _ in range(5))
+    predicted = np.empty(positions, np.int64)
+    rank = np.empty(positions, np.int64) if has_indices else None
+    _core.score(
+        _arrays.core_view(rows),
+        _arrays.core_view(t),
+        ignored,
+        divisor,
+        loss,
+        predicted,
+        rank,
+        confidence,
+        log_sum_exp,
+        entropy,
+        sum_of_squares,
+    )
     return Scores(
         loss=loss,
-        predicted=np.where(valid, rows.argmax(-1), -1),
-        confidence=column(p.max(-1)),
-        log_sum_exp=column(lse),
-        entropy=column(entropy),
-        sum_of_squares=column((p * p).sum(-1)),
-        valid=valid,
+        predicted=predicted,
+        confidence=confidence,
+        log_sum_exp=log_sum_exp,
+        entropy=entropy,
+        sum_of_squares=sum_of_squares,
+        valid=t != ignored if has_indices and ignored is not None else np.ones(positions, np.bool_),
         classes=classes,
-        target=t if has_index else None,
+        target=t if has_indices else None,
         rank=rank,
-        divergence=divergence,
+        divergence=None if has_indices else (loss - _entropies(t)).astype(loss.dtype),
     )
+
+
+def _entropies(probabilities: NDArray[Any]) -> NDArray[np.float64]:
+    """Return ``-sum(q * log(q))`` of each row of (*positions, classes), a few rows at a time."""
+    *outer, rows, classes = (1, *probabilities.shape)[-max(2, probabilities.ndim) :]
+    lines = probabilities.reshape(rows, classes) if probabilities.ndim < 2 else probabilities
+    result = np.empty((*outer, rows))
+    step = max(1, ELEMENTS_AT_ONCE // classes)
+    for index in np.ndindex(*outer):
+        for start in range(0, rows, step):
+            q = lines[index][start : start + step].astype(np.float64)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                result[index][start : start + step] = -np.where(q == 0.0, 0.0, q * np.log(q)).sum(axis=-1)
+    return result.reshape(probabilities.shape[:-1])
