@@ -17,7 +17,7 @@ import crossent
 import matplotlib as mpl
 import numpy as np
 import pytest
-from crossent import report
+from crossent import cli, report
 from crossent.report import ReportData
 from crossent.report.data import LOSS_EDGES
 from numpy.typing import NDArray
@@ -322,6 +322,19 @@ def test_without_matplotlib_the_message_tells_how_to_get_it(monkeypatch: pytest.
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "crossent\[report\]"'):
         report.check_path(Path("report.html"))
+
+
+def test_the_command_draws_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logits, target = labelled(500, 2)
+    names = [str(tmp_path / name) for name in ("logits <b>.npy", "targets.npy", "report.html")]
+    np.save(names[0], logits)
+    np.save(names[1], target)
+    assert cli.main(["score", *names[:2], "--report", names[2], "--json"]) == 0
+    parsed = Page(Path(names[2]).read_text("utf-8"))
+    assert parsed.texts["h1"] == ["logits <b>.npy"]
+    assert parsed.tags["svg"] == 4
+    assert cli.main(["score", *names[:2], "--report", "report.doc"]) == 3
+    assert "not in '.doc'" in capsys.readouterr().err
 
 
 # --- The data -------------------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import __version__, _printing
-from .files import DataError, MissingLibraryError, ScoreOptions, Unfinished, score_files
+from . import __version__, _printing, temperature
+from .files import DataError, MissingLibraryError, ScoreOptions, Unfinished, fit_files, score_files
 from .files.memory import parse_bytes
 
 EXIT_FAILURE = 1
@@ -83,6 +83,18 @@ examples:
 """
 
 
+FIT_TEMPERATURE_DESCRIPTION = """\
+Calibrate by one number: find the temperature T at which the softmax of
+logits / T has the least mean loss, on rows that the model was not trained on.
+Which class is predicted stays the same, and so does the accuracy.
+
+Prints T with its standard error (taking rows as independent), and the figures
+of score before, at T = 1, and after. The files are read some ten times. Rows
+whose loss is infinite or nan are left out. Where there is no best temperature,
+as for a model that is always right, a message tells why, with exit code 3.
+"""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM arrived; what is under way ends as after Ctrl-C."""
 
@@ -138,6 +150,7 @@ def build_parser() -> argparse.ArgumentParser:
         shtab.add_argument_to(parser, help='print completions for a shell: eval "$(crossent --print-completion bash)"')
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     add_score(commands)
+    add_fit_temperature(commands)
     add_demo(commands)
     return parser
 
@@ -153,7 +166,9 @@ def add_score(commands: Any) -> None:
     )
     score.set_defaults(run=run_score)
     add_files(score)
-    add_meaning(score)
+    meaning = add_meaning(score)
+    meaning.add_argument("--temperature", metavar="T", type=positive_float, default=1.0, help="divide the logits by T")
+    meaning.add_argument("--sample-weight", metavar="FILE", help="how much each row counts: one number for each")
     output = score.add_argument_group("what comes out")
     output.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     output.add_argument("--worst", metavar="N", type=natural_number, default=0, help="list the N rows of greatest loss")
@@ -181,7 +196,7 @@ def add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", metavar="TARGETS", nargs="?", help="what was right")
 
 
-def add_meaning(parser: argparse.ArgumentParser) -> None:
+def add_meaning(parser: argparse.ArgumentParser) -> Any:
     """Options that tell what the files mean."""
     meaning = parser.add_argument_group("what the files mean")
     meaning.add_argument(
@@ -211,8 +226,7 @@ def add_meaning(parser: argparse.ArgumentParser) -> None:
         choices=("bfloat16",),
         help="LOGITS holds bfloat16, for which .npy has no name: it is saved as |V2 or uint16",
     )
-    meaning.add_argument("--temperature", metavar="T", type=positive_float, default=1.0, help="divide the logits by T")
-    meaning.add_argument("--sample-weight", metavar="FILE", help="how much each row counts: one number for each")
+    return meaning
 
 
 def add_resources(parser: argparse.ArgumentParser) -> Any:
@@ -227,6 +241,22 @@ def add_resources(parser: argparse.ArgumentParser) -> Any:
     )
     resources.add_argument("--threads", metavar="N", type=positive_number, help="default: one for each core")
     return resources
+
+
+def add_fit_temperature(commands: Any) -> None:
+    """Arguments of ``fit-temperature``."""
+    parser = commands.add_parser(
+        "fit-temperature",
+        help="calibrate: the temperature that minimises the loss",
+        description=FIT_TEMPERATURE_DESCRIPTION,
+        epilog="example: python -m crossent fit-temperature validation-logits.npy validation-labels.npy",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run_fit_temperature, temperature=1.0, sample_weight=None)
+    add_files(parser)
+    add_meaning(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    add_resources(parser)
 
 
 def add_demo(commands: Any) -> None:
@@ -342,6 +372,14 @@ def run_score(options: argparse.Namespace) -> int:
         )
     worst = result.worst[: options.worst]
     print(_printing.as_json(result.totals, worst) if options.json else _printing.as_table(result.totals, worst))
+    return 0
+
+
+def run_fit_temperature(options: argparse.Namespace) -> int:
+    """Run ``fit-temperature``."""
+    with _printing.Progress() as progress:
+        found = fit_files(score_options(options), progress.advise(complain), progress.show)
+    print(temperature.as_json(found) if options.json else temperature.as_table(found))
     return 0
 
 
