@@ -9,6 +9,7 @@ from fractions import Fraction
 from functools import cache
 from html.parser import HTMLParser
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import crossent
 import matplotlib as mpl
 import numpy as np
 import pytest
-from crossent import report
+from crossent import cli, report
 from crossent.report import ReportData
 from crossent.report.data import LOSS_EDGES
 from numpy.typing import NDArray
@@ -323,6 +324,19 @@ def test_without_matplotlib_the_message_tells_how_to_get_it(monkeypatch: pytest.
         report.check_path(Path("report.html"))
 
 
+def test_the_command_draws_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logits, target = labelled(500, 2)
+    names = [str(tmp_path / name) for name in ("logits <b>.npy", "targets.npy", "report.html")]
+    np.save(names[0], logits)
+    np.save(names[1], target)
+    assert cli.main(["score", *names[:2], "--report", names[2], "--json"]) == 0
+    parsed = Page(Path(names[2]).read_text("utf-8"))
+    assert parsed.texts["h1"] == ["logits <b>.npy"]
+    assert parsed.tags["svg"] == 4
+    assert cli.main(["score", *names[:2], "--report", "report.doc"]) == 3
+    assert "not in '.doc'" in capsys.readouterr().err
+
+
 # --- The data -------------------------------------------------------------------------------------------------------
 
 
@@ -335,7 +349,7 @@ def test_merging_is_associative_and_commutative_to_the_bit(rows: int) -> None:
     whole = ReportData.of(scores, 0, rows)
     generator = np.random.default_rng(rows)
     cuts = [0, *sorted(generator.integers(0, rows + 1, 4).tolist()), rows]
-    parts = [ReportData.of(scores.select(slice(a, b)), a, rows) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    parts = [ReportData.of(scores.select(slice(a, b)), a, rows) for a, b in pairwise(cuts)]
     a, b, c, d, e = parts
     assert a + b + c + d + e == a.merge(b.merge(c.merge(d.merge(e)))) == e + c + a + d + b == whole
     assert whole + ReportData.empty(rows) == whole
@@ -346,7 +360,13 @@ def test_json_is_exact() -> None:
     for name in CHARTS:
         data = case(name).data
         assert ReportData.from_json(data.to_json()) == data
-        json.loads(data.to_json(), parse_constant=lambda constant: pytest.fail(constant))
+        json.loads(data.to_json(), parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "{}", '{"format": "crossent report data", "version": 2}', "half of"])
+def test_other_json_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"Expecting|no JSON of crossent report data"):
+        ReportData.from_json(text)
 
 
 def test_data_of_other_files_are_refused() -> None:
@@ -382,7 +402,7 @@ def test_the_drift_has_each_parts_mean_and_standard_error(rows: int, most: int) 
     scores = crossent.score(*labelled(rows, 3))
     course = ReportData.of(scores, 0, rows).drift(most)
     assert len(course.mean) == min(rows, most)
-    for i, (start, stop) in enumerate(zip(course.starts[:-1], course.starts[1:], strict=True)):
+    for i, (start, stop) in enumerate(pairwise(course.starts)):
         loss = scores.loss[start:stop].astype(np.float64)
         assert course.mean[i] == pytest.approx(loss.mean(), rel=1e-14)
         if loss.size > 1:

@@ -2,13 +2,16 @@
 
 import json
 import math
-from collections.abc import Iterator
+import sys
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import crossent
 import numpy as np
 import pytest
-from crossent import temperature
+from crossent import cli, temperature
+from crossent.temperature import Slopes
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
@@ -58,17 +61,18 @@ def test_slabs_give_the_bits_of_the_whole() -> None:
     logits = logits.astype(np.float32)
     target[::7] = -100
     cuts = [0, 1, 150, 150, 399, 400]
-    slabs_read = 0
+    passes = 0
 
-    def slabs() -> Iterator[tuple[Array, Array]]:
-        nonlocal slabs_read
-        for start, stop in zip(cuts[:-1], cuts[1:], strict=True):
-            slabs_read += 1
-            yield logits[start:stop], target[start:stop]
+    def read(t: float, totals: bool) -> Slopes:
+        nonlocal passes
+        passes += 1
+        parts = (slice(start, stop) for start, stop in pairwise(cuts))
+        each = (crossent.score(logits[part], target[part], temperature=t) for part in parts)
+        return sum((Slopes.of(scores, totals=totals) for scores in each), Slopes())
 
-    fit = temperature.fit_slabs(slabs)
+    fit = temperature.fit(read)
     assert fit == crossent.fit_temperature(logits, target)
-    assert slabs_read == 5 * fit.passes
+    assert passes == fit.passes
     assert fit.after.scored == np.count_nonzero(target >= 0)
 
 
@@ -137,3 +141,35 @@ def test_the_slope_that_is_searched_for_its_root_is_the_derivative() -> None:
     ahead, behind = (crossent.cross_entropy(logits * math.exp(u), target) for u in (step, -step))
     scores = crossent.score(logits, target)
     assert (ahead - behind) / (2 * step) == pytest.approx(float(np.mean(scores.loss - scores.entropy)), rel=1e-6)
+
+
+def test_files_give_what_memory_gives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logits, target = drawn(3000, 5, 2.0)
+    target[::9] = -100
+    logits = logits.astype(np.float32)
+    names = [str(tmp_path / name) for name in ("logits.npy", "targets.npy", "probabilities.npy")]
+    for name, array in zip(names, (logits, target, crossent.softmax(logits / 2)), strict=True):
+        np.save(name, array)
+    for targets, array in ((names[1], target), (names[2], crossent.softmax(logits / 2))):
+        assert cli.main(["fit-temperature", names[0], targets, "--json"]) == 0
+        expected = temperature.as_json(crossent.fit_temperature(logits, array))
+        assert capsys.readouterr().out.strip() == expected
+    assert cli.main(["fit-temperature", names[0], names[1]]) == 0
+    assert "calibration error" in capsys.readouterr().out
+
+
+def test_what_is_wrong_with_files_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logits, target = str(tmp_path / "logits.npy"), str(tmp_path / "targets.npy")
+    np.save(logits, LOGITS)
+    np.save(target, LOGITS.argmax(axis=1))
+    assert cli.main(["fit-temperature", logits, target]) == 3
+    assert "logits.npy: there is no best temperature: in all 50 rows" in capsys.readouterr().err
+    np.save(target, np.full(50, 4))
+    assert cli.main(["fit-temperature", logits, target]) == 3
+    assert "is class 4, but" in capsys.readouterr().err
+
+
+def test_without_scipy_the_message_tells_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "crossent\[calibration\]"'):
+        crossent.fit_temperature(LOGITS, TARGET)

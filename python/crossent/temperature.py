@@ -1,27 +1,27 @@
-"""Calibration by one number: the temperature T for which softmax(logits / T) has the least mean loss.
+"""Calibration by one number: the temperature T at which softmax(logits / T) has the least mean loss.
 
-With b = 1 / T, a row's loss is ``logsumexp(b x) - b x[y]``, convex in b. Its derivative by log b is ``b (E[x] - x[y])``,
-and since the entropy H of the row is ``logsumexp(b x) - b E[x]``, that is ``loss - H``. So at the best temperature the
-mean loss equals the mean entropy, and one pass of ``score`` gives all that a root finder needs.
+With b = 1 / T, a row's loss is ``logsumexp(b x) - b x[y]``, convex in b. Its derivative by log b is
+``b (E[x] - x[y])``, and since the entropy H of the row is ``logsumexp(b x) - b E[x]``, that is ``loss - H``. So at the
+best temperature the mean loss equals the mean entropy, and one pass of ``score`` gives all that a root finder needs.
 """
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from . import _options
 from ._exact_sum import sum_by_group
 from .scores import Scores, score
 from .totals import CLASS_INDICES, Totals
 
-#: Gives the slabs of (logits, target) from the first row on, each time that it is called.
-Slabs: TypeAlias = Callable[[], Iterable[tuple[ArrayLike, ArrayLike]]]
+#: Reads all rows at a temperature, and says what it found; whether their totals are wanted too is the second argument.
+Read: TypeAlias = Callable[[float, bool], "Slopes"]
 
 HIGHEST = 1e4  # and its inverse is the lowest temperature that is tried
 PRECISION = 1e-6  # relative, of the temperature
@@ -86,14 +86,65 @@ def fit_temperature(
     >>> round(fit.before.mean_loss, 4), round(fit.after.mean_loss, 4)
     (1.0181, 0.5623)
     """
-    return fit_slabs(lambda: [(logits, target)], ignore_index=ignore_index, axis=axis)
+
+    def read(temperature: float, totals: bool) -> Slopes:
+        scores = score(logits, target, ignore_index=ignore_index, temperature=temperature, axis=axis)
+        if scores.target is not None:
+            return Slopes.of(scores, totals=totals)
+        mass = np.asarray(target).astype(np.float64).sum(axis=_options.as_class_axis(axis, np.shape(logits)))
+        return Slopes.of(scores, mass, totals=totals)
+
+    return fit(read)
 
 
-def fit_slabs(slabs: Slabs, *, ignore_index: int | None = -100, axis: int | None = None) -> TemperatureFit:
-    """Fit the temperature to slabs that are read again for every pass, some ten times; never two of them are held.
+@dataclass(frozen=True)
+class Slopes:
+    """Sums over rows whose loss is finite: of the slope ``loss - entropy``, and of its square; without rounding.
 
-    The result has the same bits however the rows are cut into slabs. Raises what ``fit_temperature`` raises, and
-    ``ModuleNotFoundError`` before the first pass if SciPy isn't installed.
+    The slope is the derivative of the loss by ``log(1 / T)``.
+    """
+
+    rows: int = 0
+    left_out: int = 0
+    """Rows that count, but whose loss is infinite or nan."""
+    total: Fraction = Fraction()
+    squares: Fraction = Fraction()
+    totals: Totals | None = None
+
+    @staticmethod
+    def of(scores: Scores, mass: ArrayLike = 1.0, *, totals: bool = False) -> "Slopes":
+        """Return the sums over these rows, with their totals if wanted.
+
+        ``mass`` is what the target probabilities of each row sum to, for those that don't sum to 1.
+        """
+        finite = np.isfinite(scores.loss) & scores.valid
+        used = scores.select(finite)
+        weight = np.broadcast_to(np.asarray(mass, np.float64), scores.loss.shape)[finite]
+        slopes = used.loss - weight * used.entropy.astype(np.float64)
+        return Slopes(
+            slopes.size,
+            int(np.count_nonzero(scores.valid & ~finite)),
+            sum_by_group(slopes)[0],
+            sum_by_group(slopes * slopes)[0],
+            Totals.of(used) if totals else None,
+        )
+
+    def __add__(self, other: "Slopes") -> "Slopes":
+        both = self.totals + other.totals if self.totals and other.totals else self.totals or other.totals
+        return Slopes(
+            self.rows + other.rows,
+            self.left_out + other.left_out,
+            self.total + other.total,
+            self.squares + other.squares,
+            both,
+        )
+
+
+def fit(read: Read) -> TemperatureFit:
+    """Fit the temperature to rows that ``read`` reads again at every temperature that is tried, some ten in all.
+
+    The result has the same bits in whatever parts ``read`` adds up the rows. Raises what ``fit_temperature`` raises,
+    and ``ModuleNotFoundError`` before the first pass if SciPy isn't installed.
     """
     try:
         from scipy.optimize import brentq  # noqa: PLC0415  # an optional extra
@@ -102,7 +153,7 @@ def fit_slabs(slabs: Slabs, *, ignore_index: int | None = -100, axis: int | None
             'fitting a temperature needs SciPy: pip install "crossent[calibration]"', name="scipy"
         ) from error
 
-    passes = _Passes(slabs, ignore_index, axis)
+    passes = _Passes(read)
     before = passes.totals(0.0)
     if before.classes == 1:
         raise ValueError("there is no temperature to fit: with one class, the loss is 0 at every temperature")
@@ -118,8 +169,8 @@ def fit_slabs(slabs: Slabs, *, ignore_index: int | None = -100, axis: int | None
     curvature = (passes.slope(root + _STEP) - passes.slope(root - _STEP)) / (2 * _STEP)
     if not curvature > 1e-6 * after.mean_loss:
         raise ValueError(f"there is no best temperature: around {temperature:.4g} the loss doesn't depend on it")
-    error = temperature * math.sqrt(passes.mean_square(root) / after.scored) / curvature
-    return TemperatureFit(temperature, error, before, after, passes.left_out, passes.number)
+    standard_error = temperature * math.sqrt(passes.mean_square(root) / after.scored) / curvature
+    return TemperatureFit(temperature, standard_error, before, after, passes.left_out, passes.number)
 
 
 def _bracket(slope: Callable[[float], float]) -> tuple[float, float]:
@@ -138,23 +189,12 @@ def _bracket(slope: Callable[[float], float]) -> tuple[float, float]:
     return direction * near, direction * far
 
 
-@dataclass(frozen=True)
-class _Slope:
-    """The derivative of the mean loss by ``log(1 / T)``, exactly summed over the rows."""
-
-    rows: int = 0
-    left_out: int = 0
-    total: Fraction = Fraction()
-    squares: Fraction = Fraction()
-
-
 class _Passes:
-    """Reads all slabs at a temperature, which goes by ``u = log(1 / T)``, and remembers what it found."""
+    """Reads all rows at a temperature, which goes by ``u = log(1 / T)``, and remembers what it found."""
 
-    def __init__(self, slabs: Slabs, ignore_index: int | None, axis: int | None) -> None:
-        self._slabs, self._ignore_index, self._axis = slabs, ignore_index, axis
-        self._slopes: dict[float, _Slope] = {}
-        self._totals: dict[float, Totals] = {}
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._known: dict[float, Slopes] = {}
         self.number = 0
         self.left_out = 0
 
@@ -170,46 +210,22 @@ class _Passes:
 
     def totals(self, u: float) -> Totals:
         """Return the totals of the rows whose loss is finite."""
-        if u not in self._totals:
-            self._slopes[u] = self._read(u, totals=True)
-        return self._totals[u]
+        totals = self._at(u, totals=True).totals
+        assert totals is not None
+        return totals
 
-    def _at(self, u: float) -> _Slope:
-        if u not in self._slopes:
-            self._slopes[u] = self._read(u)
-        return self._slopes[u]
+    def _at(self, u: float, *, totals: bool = False) -> Slopes:
+        known = self._known.get(u)
+        if known is None or (totals and known.totals is None):
+            temperature = math.exp(-u)
+            self._known[u] = known = self._read(temperature, totals)
+            if not self.number:
+                self.left_out = known.left_out
+            self.number += 1
+            self._check(known, temperature)
+        return known
 
-    def _read(self, u: float, *, totals: bool = False) -> _Slope:
-        temperature = math.exp(-u)
-        sum_of_all = _Slope()
-        for logits, target in self._slabs():
-            scores = score(logits, target, ignore_index=self._ignore_index, temperature=temperature, axis=self._axis)
-            finite = np.isfinite(scores.loss) & scores.valid
-            used = scores.select(finite)
-            slopes = used.loss - self._mass(logits, target, scores)[finite] * used.entropy.astype(np.float64)
-            sum_of_all = _Slope(
-                sum_of_all.rows + slopes.size,
-                sum_of_all.left_out + int(np.count_nonzero(scores.valid & ~finite)),
-                sum_of_all.total + sum_by_group(slopes)[0],
-                sum_of_all.squares + sum_by_group(slopes * slopes)[0],
-            )
-            if totals:
-                here = Totals.of(used)
-                self._totals[u] = self._totals[u] + here if u in self._totals else here
-        if not self.number:
-            self.left_out = sum_of_all.left_out
-        self.number += 1
-        self._check(sum_of_all, temperature)
-        return sum_of_all
-
-    def _mass(self, logits: ArrayLike, target: ArrayLike, scores: Scores) -> NDArray[np.float64]:
-        """Return what the target probabilities of each row sum to; the losses' slopes take them as they are."""
-        if scores.target is not None:
-            return np.ones(scores.loss.shape)
-        axis = _options.as_class_axis(self._axis, np.shape(logits))
-        return np.asarray(target).astype(np.float64).sum(axis=axis).reshape(scores.loss.shape)
-
-    def _check(self, found: _Slope, temperature: float) -> None:
+    def _check(self, found: Slopes, temperature: float) -> None:
         if found.left_out != self.left_out:
             raise ValueError(
                 f"at temperature {temperature:.4g}, {found.left_out} rows have a loss that is infinite or nan, "

@@ -1,7 +1,7 @@
-"""The report of ``score --report``: one page of charts, figures and worst rows, as HTML, PNG or PDF.
+"""The report of ``score --report``: charts, figures and worst rows on one page, as HTML, PNG or PDF.
 
-``data`` has what is gathered while scoring, ``figures`` the numbers as text, ``charts`` the drawings, ``page`` the HTML,
-``sheet`` the PNG and the PDF. Only the last three need matplotlib.
+``data`` has what is gathered while scoring, ``figures`` the numbers as text, ``charts`` the drawings, ``page`` the
+HTML, ``sheet`` the PNG and the PDF. Only the last three need matplotlib.
 """
 
 import importlib.util

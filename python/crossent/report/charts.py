@@ -204,7 +204,8 @@ def _mark_losses(axes: Axes, totals: Any, data: ReportData, view: tuple[float, f
         )
         axes.annotate(
             label, (x, height), xycoords=("data", "axes fraction"), xytext=(4 if rightward else -4, 0),
-            textcoords="offset points", va="top", ha="left" if rightward else "right", color=COLOURS[colour], fontsize=9.5,
+            textcoords="offset points", va="top", ha="left" if rightward else "right",
+            color=COLOURS[colour], fontsize=9.5,
         )  # fmt: skip
 
 

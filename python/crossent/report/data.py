@@ -13,14 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._exact_sum import sum_by_group
-from ..scores import Scores
+from crossent._exact_sum import sum_by_group
+from crossent.scores import Scores
 
 BINS_PER_DECADE = 40
 LOWEST_DECADE, HIGHEST_DECADE = -6, 3
 MOST_PARTS = 200
+FORMAT, VERSION = "crossent report data", 1
 
-#: Edges of the histogram. Decimal's power is rounded correctly: the same numbers on every machine, as libm's may not be.
+#: Edges of the histogram. Decimal's power is rounded correctly, and so the same on every machine; libm's may not be.
 LOSS_EDGES = tuple(
     float(Decimal(10) ** (Decimal(step) / BINS_PER_DECADE))
     for step in range(LOWEST_DECADE * BINS_PER_DECADE, HIGHEST_DECADE * BINS_PER_DECADE + 1)
@@ -36,12 +37,12 @@ class ReportData:
     rows_in_all : int
         Rows of everything that is scored, ignored ones too: they are cut into parts of equal length, at most 200.
     histogram : tuple of int
-        Rows with a finite loss: below ``LOSS_EDGES[0]``, in each half-open bin between the edges, at or beyond the last.
+        Rows with a finite loss: below ``LOSS_EDGES[0]``, in each half-open bin between edges, at or beyond the last.
     infinite, undefined : int
         Rows with a loss of infinity, and of nan.
     part_rows, part_sums, part_squares : tuple of int, of Fraction, of Fraction
-        For each part: rows with a finite loss, the exact sum of their losses, the exact sum of the losses' squares, each
-        of these rounded to float64.
+        For each part: rows with a finite loss, the exact sum of their losses, the exact sum of the losses' squares,
+        each of these rounded to float64.
     part_non_finite : tuple of int
         For each part: rows with a loss of infinity or nan.
     """
@@ -122,15 +123,26 @@ class ReportData:
 
     def to_json(self) -> str:
         """Write everything exactly: sums as fractions."""
-        return json.dumps({field.name: getattr(self, field.name) for field in fields(self)}, default=str)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return json.dumps({"format": FORMAT, "version": VERSION, **values}, default=str)
 
     @staticmethod
     def from_json(text: str) -> "ReportData":
-        """Read what ``to_json`` wrote."""
+        """Read what ``to_json`` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the text is something else, or of another version.
+        """
         values = json.loads(text)
+        found = (values.pop("format", None), values.pop("version", None)) if isinstance(values, dict) else values
+        if found != (FORMAT, VERSION):
+            raise ValueError(f"this is no JSON of {FORMAT}, version {VERSION}: {str(found)[:60]}")
         for name in ("part_sums", "part_squares"):
             values[name] = map(Fraction, values[name])
-        return ReportData(**{name: value if isinstance(value, int) else tuple(value) for name, value in values.items()})
+        arguments: dict[str, Any] = {k: v if isinstance(v, int) else tuple(v) for k, v in values.items()}
+        return ReportData(**arguments)
 
     @property
     def finite(self) -> int:
@@ -198,4 +210,5 @@ def part_starts(rows_in_all: int) -> list[int]:
 
 def _squares(values: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(over="ignore", under="ignore"):
-        return np.minimum(values * values, np.finfo(np.float64).max)
+        squares: NDArray[np.float64] = np.minimum(values * values, np.finfo(np.float64).max)
+    return squares

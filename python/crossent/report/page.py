@@ -1,6 +1,6 @@
 """The report as one HTML file: no script, nothing loaded, light and dark by the reader's choice.
 
-Everything that comes from outside goes through ``html.escape``. The charts are inline SVG whose colours are CSS variables.
+Everything that comes from outside goes through ``html.escape``. The charts are inline SVG whose colours are variables.
 """
 
 import html
@@ -16,7 +16,8 @@ from typing import Any
 from matplotlib import style
 from matplotlib.figure import Figure
 
-from .. import __version__
+from crossent.config import __version__
+
 from .charts import COLOURS, STYLE, Chart, charts
 from .data import ReportData
 from .figures import (

@@ -29,7 +29,8 @@ def write(
         drawn = charts(totals, data)
         drawn = drawn[:3] + drawn[-1:] if len(drawn) > 4 else drawn
         chart_rows = max(1, math.ceil(len(drawn) / 2))
-        head, body, foot = sheet.subfigures(3, 1, height_ratios=(3.0, 4.75 * chart_rows, 13.0 - 4.75 * chart_rows))
+        bands: Any = sheet.subfigures(3, 1, height_ratios=(3.0, 4.75 * chart_rows, 13.0 - 4.75 * chart_rows))
+        head, body, foot = bands
         _head(head, totals, data, title, details)
         cells = body.subfigures(chart_rows, 2, squeeze=False)
         for chart, cell in zip(drawn, cells.flat, strict=False):
