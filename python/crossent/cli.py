@@ -249,7 +249,7 @@ def add_fit_temperature(commands: Any) -> None:
         "fit-temperature",
         help="calibrate: the temperature that minimises the loss",
         description=FIT_TEMPERATURE_DESCRIPTION,
-        epilog="example: python -m crossent fit-temperature validation-logits.npy validation-labels.npy",
+        epilog="example: python -m crossent fit-temperature held-out.npz",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run_fit_temperature, temperature=1.0, sample_weight=None)

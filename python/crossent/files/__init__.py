@@ -11,4 +11,13 @@ from .fitting import fit_files
 from .scoring import Result, ScoreOptions, Unfinished, score_files
 from .worst import WorstRow
 
-__all__ = ["DataError", "MissingLibraryError", "Result", "ScoreOptions", "Unfinished", "WorstRow", "fit_files", "score_files"]
+__all__ = [
+    "DataError",
+    "MissingLibraryError",
+    "Result",
+    "ScoreOptions",
+    "Unfinished",
+    "WorstRow",
+    "fit_files",
+    "score_files",
+]

@@ -6,8 +6,8 @@ blocks along the first axis, what a library decodes. ``Shards`` are several of e
 
 import math
 import os
-import threading
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -20,26 +20,50 @@ from .errors import DataError, row_text
 #: What bfloat16 becomes in ``.npy``, which has no name for it: as ``ml_dtypes`` saves it, or seen as integers.
 BFLOAT16_BITS = (np.dtype("V2"), np.dtype(np.uint16))
 
-READ_AHEAD_BYTES = 2**22
-"""What the system is asked to have ready behind each read."""
-
 Index = tuple[slice, ...]
 """One slice with a start and a stop for each axis."""
 
 
-class Scratch(threading.local):
-    """Memory of one thread that reading uses again and again, so that it stays in the processor's cache."""
+class Scratch:
+    """What one thread uses again and again: memory that stays in its processor's cache, and the file it reads.
+
+    The file stays open so that the system sees its reads following each other, and reads ahead.
+    """
 
     def __init__(self) -> None:
-        self.memory = np.empty(0, np.uint8)
+        self._memory = np.empty(0, np.uint8)
+        self._path: Path | None = None
+        self._file: FileIO | None = None
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return an array in this memory, valid until the same thread asks again."""
         size = math.prod(shape) * dtype.itemsize
-        if self.memory.size < size:
-            self.memory = np.empty(size, np.uint8)
-        array: NDArray[Any] = np.ndarray(shape, dtype, self.memory.data)
-        return array
+        if self._memory.size < size:
+            self._memory = np.empty(size, np.uint8)
+        return np.ndarray(shape, dtype, self._memory.data)
+
+    def open(self, path: Path) -> FileIO:
+        """Return this file, opened if it isn't the last one."""
+        if self._file is None or path != self._path:
+            self.close()
+            self._file, self._path = open_file(path), path
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        return self._file
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+
+def open_file(path: Path) -> FileIO:
+    """Open a file; DataError if it can't be."""
+    try:
+        return FileIO(path)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
 
 
 class Source(Protocol):
@@ -138,25 +162,17 @@ class RawSource:
         memory = out.reshape(-1).view(np.uint8).data
         strides = [math.prod(shape[axis + 1 :]) * self.dtype.itemsize for axis in range(len(shape))]
         first = self._offset + sum(part.start * stride for part, stride in zip(index, strides, strict=True))
-        with self._open() as file:
+        with nullcontext(scratch.open(self.path)) if scratch else open_file(self.path) as file:
+            self._check_unchanged(file)
             for number, outer in enumerate(np.ndindex(*extents[:last])):
                 start = first + sum(i * stride for i, stride in zip(outer, strides, strict=False))
                 self._fill(memory[number * run : (number + 1) * run], file.fileno(), start)
-            if hasattr(os, "posix_fadvise"):  # the disk goes on while these values are worked on
-                os.posix_fadvise(file.fileno(), start + run, READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
         return out
 
-    def _open(self) -> FileIO:
-        """Open the file for one read: there may be more shards than files can be open."""
-        try:
-            file = FileIO(self.path)
-        except OSError as error:
-            raise DataError(f"{self.name}: {error.strerror}") from error
+    def _check_unchanged(self, file: FileIO) -> None:
         now = os.fstat(file.fileno())
         if [now.st_size, now.st_mtime_ns] != self._fingerprint[1:] and now.st_size >= self._fingerprint[1]:
-            file.close()
             raise DataError(f"{self.name} was changed while it was read")
-        return file
 
     def _fill(self, memory: memoryview, descriptor: int, start: int) -> None:
         while memory:

@@ -8,6 +8,7 @@ import itertools
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,7 +24,7 @@ T = TypeVar("T")
 
 PIECE_BYTES = 2**20
 """Values read and scored at a time: they fit into the second-level cache of a core."""
-SLAB_BYTES = 2**24
+SLAB_BYTES = 2**26
 SLAB_ROWS = 2**16
 """Pieces that are totalled together: enough to make Python's share small."""
 RUN_BYTES = 2**14
@@ -76,7 +77,9 @@ class Plan:
                 f"that, but only {max(0, free_bytes):,} are left of --max-memory: use more, or fewer --threads"
             )
         slab_rows = max(1, min(SLAB_ROWS, free_bytes // (2 * (workers + 2) * BYTES_A_ROW)))
-        return cls(min(preferred, share), share, min(SLAB_BYTES, share), slab_rows, workers)
+        return cls(
+            min(preferred, share), share, min(SLAB_BYTES, share) if logits.forward else SLAB_BYTES, slab_rows, workers
+        )
 
 
 def pieces(
@@ -207,7 +210,10 @@ class Stream:
         stopped = False
 
         def run() -> None:
-            scratch = Scratch()
+            with closing(Scratch()) as scratch:
+                work_through(scratch)
+
+        def work_through(scratch: Scratch) -> None:
             while True:
                 room.acquire()
                 with taking:
