@@ -1,5 +1,6 @@
 """Every format of file gives what the arrays in memory give; a damaged file gives a message that names it."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -15,7 +16,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from crossent import Totals
-from crossent.files import DataError, MissingLibraryError, ScoreOptions, Unfinished, score_files, sources, stream
+from crossent.files import DataError, MissingLibraryError, ScoreOptions, Unfinished, score_files, stream
 from crossent.files.formats import open_source
 
 RNG = np.random.default_rng(0)
@@ -33,6 +34,10 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(stream, "PIECE_BYTES", 1000)
     monkeypatch.setattr(stream, "SLAB_BYTES", 5000)
     monkeypatch.setattr(stream, "RUN_BYTES", 64)
+
+
+def options_of(files: list[str], **options: Any) -> ScoreOptions:
+    return ScoreOptions(files[0], files[1] if len(files) > 1 else None, **options)
 
 
 def totals(logits: str, targets: str | None = None, **options: Any) -> Totals:
@@ -154,7 +159,7 @@ class TestFormats:
     def test_no_result_depends_on_threads_or_memory(self, save: Callable[..., list[str]]) -> None:
         files = save(logits=LOGITS, labels=TARGETS)
         results = [
-            score_files(ScoreOptions(*files, threads=threads, max_memory=memory, worst=20), print)
+            score_files(options_of(files, threads=threads, max_memory=memory, worst=20), print)
             for threads, memory in [(1, 10**9), (2, 10**9), (5, 3 * 10**8)]
         ]
         assert results[0] == results[1] == results[2]
@@ -209,7 +214,7 @@ class TestArrays:
     @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
     def test_bad_sample_weights(self, bad: float) -> None:
         files = save_npy(logits=LOGITS, labels=TARGETS, weight=np.where(np.arange(ROWS) == 10, bad, 1.0))
-        with pytest.raises(DataError, match=f"row 10 of weight.npy is a weight of {bad}"):
+        with pytest.raises(DataError, match=rf"row 10 of weight\.npy is a weight of {bad}"):
             totals(*files[:2], sample_weight="weight.npy")
         np.save("weight.npy", np.ones(ROWS - 1))
         with pytest.raises(DataError, match=r"weight.npy must hold .*\(1000,\)"):
@@ -221,7 +226,7 @@ class TestArrays:
 
     def test_no_rows(self) -> None:
         files = save_npy(logits=LOGITS[:0], labels=TARGETS[:0])
-        assert score_files(ScoreOptions(*files), lambda _: None).totals.rows == 0
+        assert score_files(options_of(files), lambda _: None).totals.rows == 0
 
     def test_a_colon_in_a_file_name(self) -> None:
         np.save("a:b.npy", LOGITS)
@@ -283,7 +288,7 @@ class TestShards:
     def test_a_missing_one_in_the_middle(self) -> None:
         self.save([f"logits-{number}.npy" for number in range(20)])
         Path("logits-9.npy").unlink()
-        with pytest.raises(DataError, match="between logits-8.npy and logits-10.npy"):
+        with pytest.raises(DataError, match=r"between logits-8\.npy and logits-10\.npy"):
             totals("logits-*.npy", "labels.npy")
 
     def test_a_missing_one_at_the_end(self) -> None:
@@ -320,14 +325,11 @@ class TestShards:
 
 def cause(files: list[str]) -> str:
     """Score files that can't be, and return the message."""
-    try:
-        score_files(ScoreOptions(*files), print)
-    except Unfinished as stopped:
-        assert isinstance(stopped.cause, DataError)
-        return str(stopped.cause)
-    except DataError as error:
-        return str(error)
-    raise AssertionError(f"{files} were scored")
+    with pytest.raises((DataError, Unfinished)) as found:
+        score_files(options_of(files), print)
+    error = found.value.cause if isinstance(found.value, Unfinished) else found.value
+    assert isinstance(error, DataError)
+    return str(error)
 
 
 class TestDamagedFiles:
@@ -366,10 +368,8 @@ class TestDamagedFiles:
         places = {*range(0, min(len(data), 130), 7), *range(max(0, len(data) - 150), len(data), 11)}
         for place, value in itertools.product(sorted(places), (0, 0x39, 0xFF)):
             path.write_bytes(data[:place] + bytes([value]) + data[place + 1 :])
-            try:
-                score_files(ScoreOptions(*files), lambda _: None)
-            except (DataError, Unfinished):
-                pass
+            with contextlib.suppress(DataError, Unfinished):
+                score_files(options_of(files), lambda _: None)
 
     def test_shrinking_while_it_is_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
         files = save_npy(logits=LOGITS, labels=TARGETS)
@@ -380,14 +380,14 @@ class TestDamagedFiles:
                 os.truncate("logits.npy", 24_128)
             return preadv(descriptor, buffers, offset)
 
-        monkeypatch.setattr(sources.os, "preadv", shrinking)
+        monkeypatch.setattr(os, "preadv", shrinking)
         assert "logits.npy was cut short while it was read: it ends at byte 24128, in row 857" in cause(files)
 
     def test_a_shard_that_goes_away(self) -> None:
         files = save_shards_of_parquet(logits=LOGITS, labels=TARGETS)
         part = Path("part-7.parquet")
         with pytest.raises(Unfinished) as stopped:
-            score_files(ScoreOptions(*files), print, lambda *_: part.unlink(missing_ok=True))
+            score_files(options_of(files), print, lambda *_: part.unlink(missing_ok=True))
         assert "part-7.parquet" in str(stopped.value.cause)
 
     def test_nulls_and_ragged_lists(self) -> None:
@@ -406,7 +406,7 @@ class TestDamagedFiles:
         files = save_zarr(logits=LOGITS, labels=TARGETS)
         next(path for path in Path("both.zarr/logits/c").rglob("*") if path.is_file()).unlink()
         advice: list[str] = []
-        score_files(ScoreOptions(*files), advice.append)
+        score_files(options_of(files), advice.append)
         assert advice == ["note: 1 chunks of both.zarr:logits have no file and were read as its fill value"]
 
     def test_a_member_with_more_than_its_header_says(self) -> None:
@@ -478,4 +478,4 @@ class TestMemory:
     def test_too_little(self) -> None:
         files = save_npy(logits=LOGITS, labels=TARGETS)
         with pytest.raises(DataError, match="--max-memory"):
-            score_files(ScoreOptions(*files, max_memory=1000), print)
+            score_files(options_of(files, max_memory=1000), print)

@@ -109,7 +109,7 @@ class TestAnotherRun:
 
     def test_without_the_figures_of_each_row(self) -> None:
         os.truncate("out.npy.partial", 2000)
-        with pytest.raises(DataError, match="out.npy.partial"):
+        with pytest.raises(DataError, match=r"out\.npy\.partial"):
             run(replace(OPTIONS, per_sample=Path("out.npy")))
 
     def test_with_fewer_threads_and_less_memory(self) -> None:

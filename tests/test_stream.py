@@ -85,7 +85,7 @@ class TestMap:
             time.sleep(0.002)
 
         running = threading.active_count()  # other libraries have threads, too
-        seen = []
+        seen: list[int] = []
         with pytest.raises(DataError, match="20"):
             seen.extend(slab.first_row for slab, _ in stream.map(work))
         for slab, _ in (results := stream.map(lambda slab, parts: None)):

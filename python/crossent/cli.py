@@ -265,8 +265,8 @@ def add_demo(commands: Any) -> None:
         "demo",
         help="train a classifier of handwritten digits and score it",
         description="Train a small neural network on scikit-learn's handwritten digits, in plain NumPy; write its "
-        "logits for digits it has never seen, and their labels, to .npy files; score these, with a report if "
-        'matplotlib is there. Needs scikit-learn, threadpoolctl and tqdm: pip install "crossent[demo]".',
+        "logits for digits it has never seen, and their labels, to .npy files; score these. "
+        'Needs scikit-learn, threadpoolctl and tqdm: pip install "crossent[demo]".',
     )
     demo.set_defaults(run=run_demo)
     demo.add_argument(
@@ -274,7 +274,7 @@ def add_demo(commands: Any) -> None:
         metavar="DIR",
         type=Path,
         default=Path("crossent-demo"),
-        help="where logits.npy, labels.npy and report.html are written (default: crossent-demo)",
+        help="where logits.npy, labels.npy and, with matplotlib, report.html are written (default: crossent-demo)",
     )
     demo.add_argument(
         "--epochs", metavar="N", type=natural_number, default=100, help="passes over the digits (default: 100)"

@@ -40,7 +40,8 @@ class Scratch:
         size = math.prod(shape) * dtype.itemsize
         if self._memory.size < size:
             self._memory = np.empty(size, np.uint8)
-        return np.ndarray(shape, dtype, self._memory.data)
+        array: NDArray[Any] = np.ndarray(shape, dtype, self._memory.data)
+        return array
 
     def open(self, path: Path) -> FileIO:
         """Return this file, opened if it isn't the last one."""

@@ -73,7 +73,7 @@ class Plan:
             preferred = max(preferred, logits.shape[axis] * RUN_BYTES)
         if share < row_bytes:
             raise DataError(
-                f"{logits.name}: a row takes {row_bytes:,} bytes, and {workers} threads need some {COPIES * workers} times "
+                f"{logits.name}: a row takes {row_bytes:,} bytes, and {workers} threads need {COPIES * workers} times "
                 f"that, but only {max(0, free_bytes):,} are left of --max-memory: use more, or fewer --threads"
             )
         slab_rows = max(1, min(SLAB_ROWS, free_bytes // (2 * (workers + 2) * BYTES_A_ROW)))
