@@ -22,8 +22,8 @@ from .sources import Index, Scratch, Source
 
 T = TypeVar("T")
 
-PIECE_BYTES = 2**20
-"""Values read and scored at a time: they fit into the second-level cache of a core."""
+PIECE_BYTES = 2**21
+"""Values read and scored at a time: they stay in the cache."""
 SLAB_BYTES = 2**26
 SLAB_ROWS = 2**16
 """Pieces that are totalled together: enough to make Python's share small."""
@@ -186,13 +186,24 @@ class Stream:
             cut = pieces(shape, axis, self.logits.dtype.itemsize, plan.piece_bytes, plan.slab_rows, whole=whole)
         return (slab for slab in slabs(cut, self.row_bytes, plan) if slab.first_row >= first_row)
 
-    def _read(self, rows: Index, scratch: Scratch | None) -> Part:
-        classes = slice(0, self.logits.shape[self.axis])
-        values = self.logits.read((*rows[: self.axis], classes, *rows[self.axis :]), scratch)
-        of_classes = self.targets.shape == self.logits.shape and len(self.targets.shape) > len(rows)
-        target = self.targets.read((*rows[: self.axis], classes, *rows[self.axis :]) if of_classes else rows)
-        weight = None if self.sample_weight is None else self.sample_weight.read(rows)
-        return Part(rows, values, target, weight)
+    def _read(self, slab: Slab, scratch: Scratch | None) -> Iterator[Part]:
+        """Read the parts of a slab; what is small is read for all of them at once, if they continue each other."""
+        first, last = slab.pieces[0], slab.pieces[-1]
+        joined = first and all(piece[1:] == first[1:] for piece in slab.pieces)
+        start = first[0].start if first else 0
+        span = (slice(start, last[0].stop), *first[1:]) if joined else ()
+        of_classes = len(self.targets.shape) > len(first)
+        targets = self.targets.read(span) if joined and not of_classes else None
+        weights = self.sample_weight.read(span) if joined and self.sample_weight is not None else None
+        for rows in slab.pieces:
+            index = (*rows[: self.axis], slice(0, self.logits.shape[self.axis]), *rows[self.axis :])
+            part = slice(rows[0].start - start, rows[0].stop - start) if rows else slice(None)
+            values = self.logits.read(index, scratch)
+            target = self.targets.read(index if of_classes else rows) if targets is None else targets[part]
+            weight = None
+            if self.sample_weight is not None:
+                weight = self.sample_weight.read(rows) if weights is None else weights[part]
+            yield Part(rows, values, target, weight)
 
     def map(self, work: Callable[[Slab, Iterator[Part]], T], first_row: int = 0) -> Iterator[tuple[Slab, T]]:
         """Call ``work`` for every slab, in several threads; yield what it returns, in order of the rows.
@@ -223,11 +234,11 @@ class Stream:
                             return finish()
                         number, slab = taken
                         # Sources that are read forward are read here, one slab behind the other.
-                        parts = [self._read(rows, None) for rows in slab.pieces] if in_order else None
+                        parts = list(self._read(slab, None)) if in_order else None
                     except BaseException as error:
                         return finish(error, number)
                 try:
-                    stream = iter(parts) if parts else (self._read(rows, scratch) for rows in slab.pieces)
+                    stream = iter(parts) if parts else self._read(slab, scratch)
                     del parts
                     give(number, (slab, work(slab, stream), None))
                 except BaseException as error:
