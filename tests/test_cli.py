@@ -252,7 +252,7 @@ class TestOutput:
         assert score(LOGITS, TARGETS, "--per-sample", name).returncode == 0
         assert Path(name).exists()
         done = score(LOGITS, TARGETS, "--per-sample", f"missing/{name}")
-        assert (done.returncode, done.stdout) == (3, "")
+        assert (done.returncode, done.stdout) == (1, "")
         assert "missing" in done.stderr
 
     def test_report(self, score: Run) -> None:
@@ -263,6 +263,9 @@ class TestOutput:
         done = score(LOGITS, TARGETS, "--report", "report.txt")
         assert (done.returncode, done.stdout) == (3, "")
         assert "report.txt" in done.stderr
+        done = score(LOGITS, TARGETS, "--report", "missing/report.html")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "missing/report.html" in done.stderr
 
     def test_a_missing_library(self, score: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in [name for name in sys.modules if name.startswith("pyarrow")]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, _printing, temperature
-from .files import DataError, MissingLibraryError, ScoreOptions, Unfinished, fit_files, score_files
+from .files import DataError, MissingLibraryError, OutputError, ScoreOptions, Unfinished, fit_files, score_files
 from .files.memory import parse_bytes
 
 EXIT_FAILURE = 1
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DataError as error:
         complain(str(error))
         return EXIT_BAD_DATA
-    except MissingLibraryError as error:
+    except (MissingLibraryError, OutputError) as error:
         complain(str(error))
         return EXIT_FAILURE
     except Unfinished as stopped:
@@ -369,6 +369,7 @@ def run_score(options: argparse.Namespace) -> int:
             data=result.report,
             worst=result.worst,
             title=Path(options.logits).name,
+            details={"logits": options.logits, "targets": options.targets or options.logits},
         )
     worst = result.worst[: options.worst]
     print(_printing.as_json(result.totals, worst) if options.json else _printing.as_table(result.totals, worst))
@@ -393,6 +394,10 @@ def check_report(path: Path) -> None:
         raise MissingLibraryError(str(error)) from error
     except ValueError as error:
         raise DataError(str(error)) from error
+    try:
+        path.open("ab").close()  # better now than when all is scored
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}") from error
 
 
 def run_demo(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ rows, and ``checkpoint`` where the run stands. ``checks`` finds what is wrong wi
 ``fitting`` fits a temperature to the same files.
 """
 
-from .errors import DataError, MissingLibraryError
+from .errors import DataError, MissingLibraryError, OutputError
 from .fitting import fit_files
 from .scoring import Result, ScoreOptions, Unfinished, score_files
 from .worst import WorstRow
@@ -14,6 +14,7 @@ from .worst import WorstRow
 __all__ = [
     "DataError",
     "MissingLibraryError",
+    "OutputError",
     "Result",
     "ScoreOptions",
     "Unfinished",

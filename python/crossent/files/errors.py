@@ -5,6 +5,10 @@ class DataError(Exception):
     """Something about the files that makes scoring impossible; the text is for the user."""
 
 
+class OutputError(Exception):
+    """Results can't be written where they should go; the text is for the user."""
+
+
 class MissingLibraryError(Exception):
     """A format needs a library that isn't installed; the text says how to get it."""
 

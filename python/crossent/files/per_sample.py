@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from crossent.scores import Scores
 
-from .errors import DataError, MissingLibraryError
+from .errors import DataError, MissingLibraryError, OutputError
 
 FIGURES = ("loss", "predicted", "confidence", "entropy", "log_sum_exp")
 HEADER_BYTES = 1024
@@ -43,7 +43,7 @@ class PerSampleFile:
                 raise DataError(f"{self.partial}: doesn't hold the {first_row} rows that the checkpoint speaks of")
             self._file.truncate(end)
         except OSError as error:
-            raise DataError(f"{self.partial}: {error.strerror}") from error
+            raise OutputError(f"{self.partial}: {error.strerror}") from error
         self._rows = first_row
         self._write_header((first_row,))
 
