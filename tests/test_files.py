@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,7 +15,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from crossent import Totals
-from crossent.files import DataError, MissingLibraryError, Result, ScoreOptions, Unfinished, score_files, sources, stream
+from crossent.files import DataError, MissingLibraryError, ScoreOptions, Unfinished, score_files, sources, stream
 from crossent.files.formats import open_source
 
 RNG = np.random.default_rng(0)
@@ -422,7 +421,9 @@ class TestDamagedFiles:
     @pytest.mark.parametrize(("module", "extra"), [("pyarrow", "parquet"), ("zarr", "zarr")])
     def test_a_missing_library(self, module: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
         files = {"parquet": save_parquet, "zarr": save_zarr}[extra](logits=LOGITS, labels=TARGETS)
-        for name in [name for name in sys.modules if name.startswith(("crossent.files.parquet", "crossent.files.zarr"))]:
+        for name in [
+            name for name in sys.modules if name.startswith(("crossent.files.parquet", "crossent.files.zarr"))
+        ]:
             monkeypatch.delitem(sys.modules, name)
         monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(MissingLibraryError, match=rf'pip install "crossent\[{extra}\]"'):
@@ -455,7 +456,8 @@ class TestMemory:
         return int(peak) * 1024 / 1e6
 
     @pytest.mark.parametrize(
-        ("dtype", "classes", "axis"), [("f4", 1000, 1), ("f4", 1000, 0), ("f2", 10, 1), ("|V2", 1000, 1), ("f4", 250_000, 1)]
+        ("dtype", "classes", "axis"),
+        [("f4", 1000, 1), ("f4", 1000, 0), ("f2", 10, 1), ("|V2", 1000, 1), ("f4", 250_000, 1)],
     )
     def test_of_a_file_several_times_larger(self, dtype: str, classes: int, axis: int) -> None:
         rows = 250_000_000 // np.dtype(dtype).itemsize // classes
@@ -477,12 +479,3 @@ class TestMemory:
         files = save_npy(logits=LOGITS, labels=TARGETS)
         with pytest.raises(DataError, match="--max-memory"):
             score_files(ScoreOptions(*files, max_memory=1000), print)
-
-
-def test_results_are_kept_whole(tmp_path: Path) -> None:
-    """``Result`` compares by value, which the tests here rely on."""
-    files = save_npy(logits=LOGITS, labels=TARGETS)
-    first, second = (score_files(ScoreOptions(*files), print) for _ in range(2))
-    assert isinstance(first, Result)
-    assert first == second
-    assert shutil.which("crossent", path=str(Path(sys.executable).parent)) or tmp_path

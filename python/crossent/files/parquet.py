@@ -40,7 +40,9 @@ class ParquetSource(BlockSource):
         self.shape, self.dtype = (rows, *one.shape[1:]), one.dtype
 
     def _open(self) -> Any:
-        return parquet.ParquetFile(self.path, buffer_size=BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True)
+        return parquet.ParquetFile(
+            self.path, buffer_size=BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
+        )
 
     def _as_array(self, column: Any, first_row: int) -> NDArray[Any]:
         if column.null_count:

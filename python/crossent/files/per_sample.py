@@ -39,6 +39,7 @@ class PerSampleFile:
             self._file = self.partial.open("r+b" if first_row else "w+b")
             end = HEADER_BYTES + first_row * self.dtype.itemsize
             if first_row and self._file.seek(0, 2) < end:
+                self._file.close()
                 raise DataError(f"{self.partial}: doesn't hold the {first_row} rows that the checkpoint speaks of")
             self._file.truncate(end)
         except OSError as error:
@@ -82,9 +83,12 @@ class PerSampleFile:
 
     def leave(self) -> None:
         """Stop before the end; what is written can be read."""
-        if not self._file.closed:
-            self._write_header((self._rows,))
-            self._file.close()
+        self._write_header((self._rows,))
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 def check_pyarrow() -> None:

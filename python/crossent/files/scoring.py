@@ -68,7 +68,7 @@ class Result:
     first_nan: int | None = None
 
 
-class Unfinished(Exception):  # noqa: N818  # it need not be an error
+class Unfinished(Exception):  # it need not be an error
     """The run was interrupted or failed, and can go on from ``checkpoint``."""
 
     def __init__(self, checkpoint: Path, rows: int, rows_in_all: int, cause: BaseException) -> None:
@@ -137,6 +137,8 @@ class Run:
             result = self._start(job)
             checkpoint = options.resume or default_checkpoint(job)
             per_sample = self._per_sample(result.rows)
+            if per_sample is not None:
+                stack.callback(per_sample.close)
             if result.rows == 0:
                 self._check_classes_first()
             self.result = result
@@ -191,14 +193,19 @@ class Run:
             return Result(0, Totals.empty(self.classes, **self.totals_options))
         found = Checkpoint.read(options.resume)
         found.check(options.resume, job)
-        report = None
-        if found.report is not None:
-            from crossent.report import ReportData  # noqa: PLC0415  # only if asked for
+        try:
+            report = None
+            if found.report is not None:
+                from crossent.report import ReportData  # noqa: PLC0415  # only if asked for
 
-            report = ReportData.from_json(found.report)
-        worst = tuple(WorstRow(**{**row, "row": tuple(row["row"])}) for row in found.worst)
-        self.stream = replace(self.stream, plan=Plan(**found.plan))
-        return Result(found.rows, Totals.from_json(found.totals), worst, report, found.first_nan)
+                report = ReportData.from_json(found.report)
+            worst = tuple(WorstRow(**{**row, "row": tuple(row["row"])}) for row in found.worst)
+            plan = Plan(**{**found.plan, "workers": self.stream.plan.workers})
+            result = Result(found.rows, Totals.from_json(found.totals), worst, report, found.first_nan)
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{options.resume}: a damaged checkpoint: {error}") from error
+        self.stream = replace(self.stream, plan=plan)
+        return result
 
     def _write(self, path: Path, job: dict[str, Any], result: Result, per_sample: PerSampleFile | None) -> None:
         if per_sample is not None:

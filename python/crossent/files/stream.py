@@ -191,8 +191,21 @@ class Stream:
         weight = None if self.sample_weight is None else self.sample_weight.read(rows)
         return Part(rows, values, target, weight)
 
-    def map(self, work: Callable[[Slab, Iterator[Part]], T], first_row: int = 0) -> Iterator[tuple[Slab, T]]:
+    def parts(self) -> Iterator[Part]:
+        """Yield all parts, read ahead by other threads, for work that the caller does with all cores."""
+
+        def keep(_: Slab, parts: Iterator[Part]) -> list[Part]:
+            return [part._replace(values=part.values.copy()) for part in parts]
+
+        for _, parts in self.map(keep, alone=False):
+            yield from parts
+
+    def map(
+        self, work: Callable[[Slab, Iterator[Part]], T], first_row: int = 0, *, alone: bool = True
+    ) -> Iterator[tuple[Slab, T]]:
         """Call ``work`` for every slab, in several threads; yield what it returns, in order of the rows.
+
+        Each thread computes ``alone``, without others to help it, unless told otherwise.
 
         An error in a slab is raised when all those before it have been yielded. The values of a part are valid until
         the next one is asked for.
@@ -244,7 +257,8 @@ class Stream:
 
         threads = [threading.Thread(target=run, daemon=True) for _ in range(self.plan.workers)]
         before = config.get_num_threads()
-        config.set_num_threads(1)
+        if alone:
+            config.set_num_threads(1)
         try:
             for thread in threads:
                 thread.start()

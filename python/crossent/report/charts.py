@@ -27,6 +27,8 @@ COLOURS = {
     "accent": "#2a68b2",
     "warning": "#b8480f",
 }
+#: A picture keeps its colours in either theme, so these lie between the two.
+HEAT = {"accent": "#3f7fcb", "warning": "#d9652a"}
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.size": 10.5,
@@ -256,7 +258,9 @@ def reliability(totals: Any, data: ReportData) -> Chart | None:
         upper.plot(confidence, accuracy, "-o", color=COLOURS["accent"], markersize=5, linewidth=1,
                    markeredgecolor=COLOURS["surface"], markeredgewidth=0.8, clip_on=False, zorder=3)  # fmt: skip
         for x, y, text, side in ((0.03, 0.95, "underconfident", "left"), (0.97, 0.05, "overconfident", "right")):
-            upper.text(x, y, text, ha=side, va="center", color=COLOURS["muted"], fontsize=9.5)
+            free = not ((np.abs(confidence - x) < 0.3) & (np.abs(accuracy - y) < 0.1)).any()
+            if free:
+                upper.text(x, y, text, ha=side, va="center", color=COLOURS["muted"], fontsize=9.5)
         upper.set_ylim(0, 1)
         _shares(upper, "accuracy", 5)
         edges = np.asarray(bins.edges, np.float64)
@@ -409,9 +413,9 @@ def _heat(axes: Axes, matrix: NDArray[Any], side: int) -> None:
     starts = np.arange(0, classes, side)
     blocks = np.add.reduceat(np.add.reduceat(matrix, starts, axis=0), starts, axis=1)
     image = np.empty((*blocks.shape, 4))
-    image[..., :3] = to_rgb(COLOURS["warning"])
-    image[np.arange(len(blocks)), np.arange(len(blocks)), :3] = to_rgb(COLOURS["accent"])
-    image[..., 3] = np.where(blocks > 0, 0.15 + 0.85 * _shades(blocks), 0)
+    image[..., :3] = to_rgb(HEAT["warning"])
+    image[np.arange(len(blocks)), np.arange(len(blocks)), :3] = to_rgb(HEAT["accent"])
+    image[..., 3] = np.where(blocks > 0, 0.25 + 0.75 * _shades(blocks), 0)
     end = len(starts) * side - 0.5
     axes.imshow(image, extent=(-0.5, end, end, -0.5), interpolation="none")
 
