@@ -357,6 +357,7 @@ def run_score(options: argparse.Namespace) -> int:
             data=result.report,
             worst=result.worst,
             title=Path(options.logits).name,
+            details=report_details(options),
         )
     worst = result.worst[: options.worst]
     print(_printing.as_json(result.totals, worst) if options.json else _printing.as_table(result.totals, worst))
@@ -368,6 +369,16 @@ def run_fit_temperature(options: argparse.Namespace) -> int:
     fit = fit_temperature_to_files(score_options(options), complain)
     print(temperature.as_json(fit) if options.json else temperature.as_table(fit))
     return 0
+
+
+def report_details(options: argparse.Namespace) -> dict[str, str]:
+    """Return what a report tells of the files."""
+    details = {"logits": options.logits, "targets": options.targets, "sample weights": options.sample_weight}
+    if options.input != "logits":
+        details["input"] = options.input
+    if options.temperature != 1:
+        details["temperature"] = f"{options.temperature:g}"
+    return {name: text for name, text in details.items() if text is not None}
 
 
 def check_report(path: Path) -> None:

@@ -10,10 +10,11 @@ from matplotlib import style
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Annotation
 
-from .charts import COLOURS, STYLE, charts
+from .charts import charts
 from .data import ReportData
 from .figures import count, decimal, figures, notes, percent
 from .page import position
+from .style import COLOURS, STYLE
 
 WIDTH, HEIGHT = 11.0, 15.56  # inches
 DOTS_PER_INCH = 150
