@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, _printing, temperature
-from .files import DataError, MissingLibraryError, ScoreOptions, Unfinished, fit_temperature_to_files, score_files
+from .files import DataError, MissingLibraryError, ScoreOptions, Unfinished, fit_files, score_files
 from .files.memory import parse_bytes
 
 EXIT_FAILURE = 1
@@ -80,6 +80,18 @@ examples:
   python -m crossent score logits.npy labels.npy
   python -m crossent score predictions.npz --worst 10 --report report.html
   python -m crossent score 'shards/logits-*.npy' 'shards/labels-*.npy' --json
+"""
+
+
+FIT_TEMPERATURE_DESCRIPTION = """\
+Calibrate by one number: find the temperature T at which the softmax of
+logits / T has the least mean loss, on rows that the model was not trained on.
+Which class is predicted stays the same, and so does the accuracy.
+
+Prints T with its standard error (taking rows as independent), and the figures
+of score before, at T = 1, and after. The files are read some ten times. Rows
+whose loss is infinite or nan are left out. Where there is no best temperature,
+as for a model that is always right, a message tells why, with exit code 3.
 """
 
 
@@ -233,18 +245,18 @@ def add_resources(parser: argparse.ArgumentParser) -> Any:
 
 def add_fit_temperature(commands: Any) -> None:
     """Arguments of ``fit-temperature``."""
-    fit = commands.add_parser(
+    parser = commands.add_parser(
         "fit-temperature",
-        help="the number to divide logits by so that their probabilities are calibrated",
-        description="Find the temperature T for which softmax(LOGITS / T) has the least mean loss, on rows that the "
-        "model was not trained on. LOGITS and TARGETS are those of score, which applies it with --temperature T. The "
-        'files are read some ten times. Needs SciPy: pip install "crossent[calibration]".',
+        help="calibrate: the temperature that minimises the loss",
+        description=FIT_TEMPERATURE_DESCRIPTION,
+        epilog="example: python -m crossent fit-temperature validation-logits.npy validation-labels.npy",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    fit.set_defaults(run=run_fit_temperature)
-    add_files(fit)
-    add_meaning(fit)
-    fit.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    add_resources(fit)
+    parser.set_defaults(run=run_fit_temperature, temperature=1.0, sample_weight=None)
+    add_files(parser)
+    add_meaning(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    add_resources(parser)
 
 
 def add_demo(commands: Any) -> None:
@@ -321,10 +333,12 @@ def score_options(options: argparse.Namespace) -> ScoreOptions:
     return ScoreOptions(
         logits=options.logits,
         targets=options.targets,
+        sample_weight=options.sample_weight,
         kind=options.input,
         bfloat16=options.dtype == "bfloat16",
         axis=options.axis,
         ignore_index=options.ignore_index,
+        temperature=options.temperature,
         max_memory=options.max_memory,
         threads=options.threads,
     )
@@ -336,8 +350,6 @@ def run_score(options: argparse.Namespace) -> int:
         check_report(options.report)
     job = replace(
         score_options(options),
-        sample_weight=options.sample_weight,
-        temperature=options.temperature,
         top_k=options.top_k,
         bins=options.bins,
         worst=max(options.worst, 20 if options.report else 0),
@@ -366,8 +378,9 @@ def run_score(options: argparse.Namespace) -> int:
 
 def run_fit_temperature(options: argparse.Namespace) -> int:
     """Run ``fit-temperature``."""
-    fit = fit_temperature_to_files(score_options(options), complain)
-    print(temperature.as_json(fit) if options.json else temperature.as_table(fit))
+    with _printing.Progress() as progress:
+        found = fit_files(score_options(options), progress.advise(complain), progress.show)
+    print(temperature.as_json(found) if options.json else temperature.as_table(found))
     return 0
 
 

@@ -1,12 +1,13 @@
-"""Scoring what lies in files, of any size, in bounded memory: ``score_files``, ``fit_temperature_to_files``.
+"""Scoring what lies in files, of any size, in bounded memory: ``score_files``.
 
 ``formats`` turns what the user names into ``sources``; ``stream`` reads them in slabs, several threads at once;
 ``scoring`` scores the slabs and keeps what they add up to, ``per_sample`` the figures of each row, ``worst`` the worst
-rows, and ``checkpoint`` where the run stands. ``checks`` finds what is wrong with the data.
+rows, and ``checkpoint`` where the run stands. ``checks`` finds what is wrong with the data;
+``fitting`` fits a temperature to the same files.
 """
 
 from .errors import DataError, MissingLibraryError
-from .fitting import fit_temperature_to_files
+from .fitting import fit_files
 from .scoring import Result, ScoreOptions, Unfinished, score_files
 from .worst import WorstRow
 
@@ -17,6 +18,6 @@ __all__ = [
     "ScoreOptions",
     "Unfinished",
     "WorstRow",
-    "fit_temperature_to_files",
+    "fit_files",
     "score_files",
 ]

@@ -73,7 +73,7 @@ class Plan:
         if share < row_bytes:
             raise DataError(
                 f"{logits.name}: a row takes {row_bytes:,} bytes, and {workers} threads need some {COPIES * workers} times "
-                f"that, but only {max(0, free_bytes):,} bytes are left of --max-memory: use more, or fewer --threads"
+                f"that, but only {max(0, free_bytes):,} are left of --max-memory: use more, or fewer --threads"
             )
         slab_rows = max(1, min(SLAB_ROWS, free_bytes // (2 * (workers + 2) * BYTES_A_ROW)))
         return cls(min(preferred, share), share, min(SLAB_BYTES, share), slab_rows, workers)
@@ -191,21 +191,10 @@ class Stream:
         weight = None if self.sample_weight is None else self.sample_weight.read(rows)
         return Part(rows, values, target, weight)
 
-    def parts(self) -> Iterator[Part]:
-        """Yield all parts, read ahead by other threads, for work that the caller does with all cores."""
-
-        def keep(_: Slab, parts: Iterator[Part]) -> list[Part]:
-            return [part._replace(values=part.values.copy()) for part in parts]
-
-        for _, parts in self.map(keep, alone=False):
-            yield from parts
-
-    def map(
-        self, work: Callable[[Slab, Iterator[Part]], T], first_row: int = 0, *, alone: bool = True
-    ) -> Iterator[tuple[Slab, T]]:
+    def map(self, work: Callable[[Slab, Iterator[Part]], T], first_row: int = 0) -> Iterator[tuple[Slab, T]]:
         """Call ``work`` for every slab, in several threads; yield what it returns, in order of the rows.
 
-        Each thread computes ``alone``, without others to help it, unless told otherwise.
+        Each thread computes alone, without others to help it.
 
         An error in a slab is raised when all those before it have been yielded. The values of a part are valid until
         the next one is asked for.
@@ -257,8 +246,7 @@ class Stream:
 
         threads = [threading.Thread(target=run, daemon=True) for _ in range(self.plan.workers)]
         before = config.get_num_threads()
-        if alone:
-            config.set_num_threads(1)
+        config.set_num_threads(1)
         try:
             for thread in threads:
                 thread.start()
