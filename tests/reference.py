@@ -271,6 +271,42 @@ def _binary_target(
     return w * q * y, w * (1 - y)
 
 
+class RowScores(NamedTuple):
+    """What ``crossent.score`` has of each row beside the loss, (*positions) each."""
+
+    predicted: Array
+    rank: Array
+    confidence: Array
+    log_sum_exp: Array
+    entropy: Array
+    sum_of_squares: Array
+
+
+@np.errstate(all="ignore")
+def scores(x: Array, target: Array, ignore_index: int = -100) -> RowScores:
+    """Score rows (*positions, classes) with class indices.
+
+    predicted       the first largest logit, and nan is the largest
+    rank            classes with a greater logit, and equal ones before the target; the number of classes in a row
+                    without probabilities
+    confidence      max p        entropy  -sum p log p        sum of squares  sum p^2
+
+    An ignored row has -1 for the first two and nan for the others.
+    """
+    valid = target != ignore_index
+    log_p, p, _ = distribution(as_long_double(x))
+    lse = logsumexp(x, axis=-1)
+    own = np.take_along_axis(x, np.where(valid, target, 0)[..., np.newaxis], axis=-1)
+    is_before = (x > own) | ((x == own) & (np.arange(x.shape[-1]) < target[..., np.newaxis]))
+    rank = np.where(np.isfinite(lse), is_before.sum(axis=-1), x.shape[-1])
+    figures = (p.max(axis=-1), lse, -times(p, log_p).sum(axis=-1), (p * p).sum(axis=-1))
+    return RowScores(
+        np.where(valid, np.argmax(x.astype(np.float64), axis=-1), -1),
+        np.where(valid, rank, -1),
+        *(np.where(valid, figure, np.nan) for figure in figures),
+    )
+
+
 def exact_row(row: Array, target: int) -> tuple[mpmath.mpf, list[mpmath.mpf]]:
     """Return loss and gradient of one row and class index to 60 digits: what judges the oracle itself."""
     with mpmath.workdps(60):

@@ -240,7 +240,7 @@ def test_text_has_enough_contrast_in_light_and_dark() -> None:
 
 
 def report_colours() -> dict[str, str]:
-    from crossent.report.charts import COLOURS
+    from crossent.report.style import COLOURS
 
     return COLOURS
 

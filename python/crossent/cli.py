@@ -369,7 +369,7 @@ def run_score(options: argparse.Namespace) -> int:
             data=result.report,
             worst=result.worst,
             title=Path(options.logits).name,
-            details={"logits": options.logits, "targets": options.targets or options.logits},
+            details=report_details(options),
         )
     worst = result.worst[: options.worst]
     print(_printing.as_json(result.totals, worst) if options.json else _printing.as_table(result.totals, worst))
@@ -382,6 +382,16 @@ def run_fit_temperature(options: argparse.Namespace) -> int:
         found = fit_files(score_options(options), progress.advise(complain), progress.show)
     print(temperature.as_json(found) if options.json else temperature.as_table(found))
     return 0
+
+
+def report_details(options: argparse.Namespace) -> dict[str, str]:
+    """Return what a report tells of the files."""
+    details = {"logits": options.logits, "targets": options.targets, "sample weights": options.sample_weight}
+    if options.input != "logits":
+        details["input"] = options.input
+    if options.temperature != 1:
+        details["temperature"] = f"{options.temperature:g}"
+    return {name: text for name, text in details.items() if text is not None}
 
 
 def check_report(path: Path) -> None:

@@ -7,7 +7,7 @@ best temperature the mean loss equals the mean entropy, and one pass of ``score`
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
@@ -20,6 +20,8 @@ from ._exact_sum import sum_by_group
 from .scores import Scores, score
 from .totals import CLASS_INDICES, Totals
 
+#: Gives logits and targets, slab after slab from the first row on, each time that it is called.
+Slabs: TypeAlias = Callable[[], Iterable[tuple[ArrayLike, ArrayLike]]]
 #: Reads all rows at a temperature, and says what it found; whether their totals are wanted too is the second argument.
 Read: TypeAlias = Callable[[float, bool], "Slopes"]
 
@@ -86,13 +88,22 @@ def fit_temperature(
     >>> round(fit.before.mean_loss, 4), round(fit.after.mean_loss, 4)
     (1.0181, 0.5623)
     """
+    return fit_slabs(lambda: [(logits, target)], ignore_index=ignore_index, axis=axis)
+
+
+def fit_slabs(slabs: Slabs, *, ignore_index: int | None = -100, axis: int | None = None) -> TemperatureFit:
+    """Fit the temperature to slabs that are given again for every pass; no two of them are held at a time."""
 
     def read(temperature: float, totals: bool) -> Slopes:
-        scores = score(logits, target, ignore_index=ignore_index, temperature=temperature, axis=axis)
-        if scores.target is not None:
-            return Slopes.of(scores, totals=totals)
-        mass = np.asarray(target).astype(np.float64).sum(axis=_options.as_class_axis(axis, np.shape(logits)))
-        return Slopes.of(scores, mass, totals=totals)
+        found = Slopes()
+        for logits, target in slabs():
+            scores = score(logits, target, ignore_index=ignore_index, temperature=temperature, axis=axis)
+            mass: ArrayLike = 1.0
+            if scores.target is None:
+                class_axis = _options.as_class_axis(axis, np.shape(logits))
+                mass = np.asarray(target).astype(np.float64).sum(axis=class_axis).reshape(scores.loss.shape)
+            found += Slopes.of(scores, mass, totals=totals)
+        return found
 
     return fit(read)
 

@@ -1,7 +1,8 @@
 """The report of ``score --report``: charts, figures and worst rows on one page, as HTML, PNG or PDF.
 
-``data`` has what is gathered while scoring, ``figures`` the numbers as text, ``charts`` the drawings, ``page`` the
-HTML, ``sheet`` the PNG and the PDF. Only the last three need matplotlib.
+``data`` has what is gathered while scoring, ``figures`` the numbers as text; ``charts`` lists the drawings, which stand
+in ``histogram``, ``calibration``, ``course`` and ``classes`` and share a ``style``; ``page`` makes the HTML, ``sheet``
+the PNG and the PDF. All but the first two need matplotlib.
 """
 
 import importlib.util

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from crossent.config import __version__
 
-from .charts import COLOURS, STYLE, Chart, charts
+from .charts import charts
 from .data import ReportData
 from .figures import (
     ClassRow,
@@ -31,6 +31,7 @@ from .figures import (
     notes,
     percent,
 )
+from .style import COLOURS, STYLE, Chart
 
 
 def write(

@@ -10,10 +10,11 @@ from matplotlib import style
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Annotation
 
-from .charts import COLOURS, STYLE, charts
+from .charts import charts
 from .data import ReportData
 from .figures import count, decimal, figures, notes, percent
 from .page import position
+from .style import COLOURS, STYLE
 
 WIDTH, HEIGHT = 11.0, 15.56  # inches
 DOTS_PER_INCH = 150
@@ -45,7 +46,7 @@ def write(
 
 def _keep_clear(cell: SubFigure) -> None:
     """Leave room for title and labels."""
-    cell.subplots_adjust(left=0.15, right=0.95, top=0.86, bottom=0.14, hspace=0.16)
+    cell.subplots_adjust(left=0.15, right=0.91, top=0.86, bottom=0.14, hspace=0.16)
 
 
 def _head(part: SubFigure, totals: Any, data: ReportData, title: str, details: Mapping[str, str]) -> None:
@@ -60,8 +61,8 @@ def _head(part: SubFigure, totals: Any, data: ReportData, title: str, details: M
             part.text(x, y, figure.name, color=COLOURS["muted"], va="bottom")
             value = part.text(x, y - 0.02, figure.value, fontsize=17, fontweight="bold", va="top")
             if figure.note:
-                part.add_artist(Annotation(figure.note, (1, 0), xycoords=value, xytext=(6, 0),
-                                           textcoords="offset points", va="baseline"))  # fmt: skip
+                part.add_artist(Annotation(figure.note, (1, 0.45), xycoords=value, xytext=(6, 0),
+                                           textcoords="offset points", va="center"))  # fmt: skip
     for number, note in enumerate(notes(totals, data)):
         part.text(0.03, 0.02 - 0.08 * number, _clip(note, 150), color=COLOURS["warning"], va="top")
 
