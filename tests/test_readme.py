@@ -21,7 +21,7 @@ EXAMPLES = [
 
 def run(example: str) -> dict[str, Any]:
     """Run an example; what it prints is what stands in the comments behind its prints."""
-    for package in re.findall(r"^(?:import|from) (torch|scipy|sklearn)\b", example, re.MULTILINE):
+    for package in re.findall(r"^(?:import|from) (torch|scipy|sklearn|dask)\b", example, re.MULTILINE):
         pytest.importorskip(package)
     names: dict[str, Any] = {}
     with contextlib.redirect_stdout(io.StringIO()) as printed:

@@ -65,7 +65,7 @@ class Scores:
     def to_dict(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that there are, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+        return {name: value for name, value in values.items() if name != "classes" and value is not None}
 
     def select(self, index: Any) -> "Scores":
         """Return the rows that NumPy's indexing with ``index`` (a mask, positions, a slice) gives of each array."""

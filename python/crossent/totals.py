@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _arrays, _options, _totals_json
+from . import _arrays, _options
 from ._exact_sum import ExactSum, nearest_float, square_root
 from ._sums import CONFUSION_CLASSES, Sums
 from .scores import Scores
@@ -160,6 +160,8 @@ class Totals:
         Sums of floats are exact, in the hexadecimal form ``0x1fp-3``; counts name only the classes that occurred.
         """
         settings = {"classes": self.classes, "top_k": self.top_k, "bins": self.bins, "targets": self.targets}
+        from . import _totals_json  # noqa: PLC0415  # json is not worth everybody's time
+
         return _totals_json.dumps(settings, self.sums)
 
     @staticmethod
@@ -171,6 +173,8 @@ class Totals:
         ValueError
             If the text is something else, of a later version, or damaged; the message tells what was found.
         """
+        from . import _totals_json  # noqa: PLC0415  # json is not worth everybody's time
+
         settings, sums = _totals_json.loads(text)
         return Totals(**settings, sums=sums)
 
