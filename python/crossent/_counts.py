@@ -24,8 +24,11 @@ class Counts:
             dense = np.bincount(values, minlength=limit)
             numbers = np.flatnonzero(dense)
             return Counts(numbers, dense[numbers])
-        numbers, counts = np.unique(values, return_counts=True)
-        return Counts(numbers, counts)
+        ordered = np.sort(values)
+        is_first = np.ones(ordered.shape, np.bool_)
+        np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
+        first = np.flatnonzero(is_first)
+        return Counts(ordered[first], np.diff(first, append=ordered.size))
 
     def __add__(self, other: "Counts") -> "Counts":
         large, small = (self, other) if self.numbers.size >= other.numbers.size else (other, self)

@@ -88,10 +88,9 @@ def _check_weight(weight: NDArray[np.float64], valid: NDArray[np.bool_]) -> None
 
 
 def _flat(scores: Scores, counted: NDArray[np.bool_]) -> Scores:
-    if not counted.all():
-        return scores.select(counted)
     arrays: dict[str, Any] = {name: array.ravel() for name, array in scores.to_dict().items()}
-    return replace(scores, **arrays)
+    flat = replace(scores, **arrays)
+    return flat if counted.all() else flat.select(np.flatnonzero(counted))  # faster than by a mask
 
 
 def _weighted(values: NDArray[Any], w: Weights) -> NDArray[Any]:
@@ -142,23 +141,24 @@ def _of_ranks(rows: Scores, w: Weights, top_k: tuple[int, ...], bins: int) -> di
     brier *= -2
     brier += 1
     brier += rows.sum_of_squares
-    hits = tuple(_weight_where(rows.rank < min(k, rows.classes), w) for k in top_k)
+    hits_of_top_k = tuple(_weight_where(rows.rank < min(k, rows.classes), w) for k in top_k)
     confidence, is_hit, not_finite = rows.confidence, rows.rank == 0, ExactSum()
     known = np.isfinite(confidence)
     if not known.all():
         not_finite = ExactSum.of(confidence[~known])
         confidence, is_hit, w = confidence[known], is_hit[known], None if w is None else w[known]
+    hits = np.flatnonzero(is_hit)
     in_bin = np.ceil(np.multiply(confidence, bins, dtype=np.float64)).astype(np.int64)
     in_bin -= 1
     in_bin = np.clip(in_bin, 0, bins - 1, out=in_bin)
     bin_confidence = sum_by_group(_weighted(confidence, w), in_bin, bins)
     return {
         "brier": ExactSum.of(_weighted(brier, w)),
-        "hits": hits,
+        "hits": hits_of_top_k,
         "confidence": not_finite + ExactSum(sum(bin_confidence, _ZERO)),
         "bin_weight": _weight_by_group(w, in_bin, bins),
         "bin_confidence": bin_confidence,
-        "bin_hits": _weight_by_group(None if w is None else w[is_hit], in_bin[is_hit], bins),
+        "bin_hits": _weight_by_group(None if w is None else w[hits], in_bin[hits], bins),
     }
 
 
@@ -176,7 +176,7 @@ def _counts_of(rows: Scores) -> dict[str, Any]:
     if rows.target is None:
         return counts
     counts["targets"] = Counts.of(rows.target, rows.classes)
-    counts["correct"] = Counts.of(rows.target[rows.rank == 0], rows.classes)
+    counts["correct"] = Counts.of(rows.target[np.flatnonzero(rows.rank == 0)], rows.classes)
     if rows.classes <= CONFUSION_CLASSES:
         pairs = (rows.target if every else rows.target[known]) * rows.classes
         pairs += predicted
