@@ -150,6 +150,11 @@ def test_errors_of_options_of_totals() -> None:
         crossent.dask.totals(LOGITS, TARGET.astype(np.float32))
 
 
+def test_totals_of_what_is_not_computed_yet() -> None:
+    with pytest.raises(TypeError, match=r"not of dask.array.core.Array; for Dask: crossent.dask.totals"):
+        Totals.of(crossent.dask.score(LOGITS, TARGET))
+
+
 def test_errors_of_values() -> None:
     totals = crossent.dask.totals(da.from_array(LOGITS, (100, 10)), np.full(600, 10))
     with pytest.raises(IndexError, match="is 10, but there are 10 classes"):

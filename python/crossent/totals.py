@@ -110,6 +110,9 @@ class Totals:
         """
         if not isinstance(scores, Scores):
             raise TypeError(f"Totals.of takes the Scores that crossent.score returns, not {type(scores).__name__}")
+        if not isinstance(scores.loss, np.ndarray):
+            found = f"{type(scores.loss).__module__}.{type(scores.loss).__qualname__}"
+            raise TypeError(f"Totals.of takes Scores of NumPy arrays, not of {found}; for Dask: crossent.dask.totals")
         guesses, bins = _options.as_top_k(top_k), _options.as_bins(bins)
         weight = None if sample_weight is None else _arrays.as_sample_weight(sample_weight, scores.loss.shape)
         targets = CLASS_PROBABILITIES if scores.target is None else CLASS_INDICES
