@@ -34,7 +34,8 @@ with tempfile.TemporaryDirectory() as directory:
     seconds = time.monotonic() - started
 found, peak = shown.stdout.splitlines()
 figures, peak_mb = json.loads(found), int(peak) * 1024 / 1e6
-print(f"{figures['rows']:,} rows in {seconds:.0f} s, {GIGABYTES / seconds:.2f} GB/s; peak {peak_mb:.0f} MB of {LIMIT_MB}")
+rate = GIGABYTES / seconds
+print(f"{figures['rows']:,} rows in {seconds:.0f} s, {rate:.2f} GB/s; peak {peak_mb:.0f} MB of {LIMIT_MB}")
 assert figures["rows"] == rows
 assert math.isclose(figures["mean_loss"], math.log(CLASSES), rel_tol=1e-6)
 assert abs(figures["accuracy"] - 1 / CLASSES) < 1e-12
