@@ -34,6 +34,7 @@ SIGNATURES = {
     "binary_cross_entropy_with_logits_with_grad": (
         "(logits, target, weight=None, *, pos_weight=None, reduction='mean', grad_output=None, out=None)"
     ),
+    "Totals": "(classes, top_k, bins, targets, sums)",
     "set_num_threads": "(n)",
     "get_num_threads": "()",
     "release_memory": "()",
@@ -67,7 +68,7 @@ class TestNames:
 
 
 class TestDocumentation:
-    @pytest.mark.parametrize("name", ["activations", "binary", "config", "losses", "modules", ""])
+    @pytest.mark.parametrize("name", ["activations", "binary", "config", "losses", "modules", "totals", ""])
     def test_examples_run(self, name: str) -> None:
         module = sys.modules[f"crossent.{name}".rstrip(".")]
         results = doctest.testmod(module, raise_on_error=False)

@@ -1,13 +1,16 @@
 """``python -m crossent score``: its results, its messages and exit codes, the memory it takes."""
 
+import fcntl
 import json
 import math
 import os
 import pickle
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +38,23 @@ TARGETS = RNG.integers(6, size=40)
 LOGITS.flags.writeable = TARGETS.flags.writeable = False
 SOFTMAX = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
 LOSS = crossent.cross_entropy(LOGITS, TARGETS)
-KEYS = ["rows", "ignored", "classes", "mean_loss", "standard_error", "perplexity", "accuracy"]
+KEYS = [
+    "rows",
+    "ignored",
+    "non_finite",
+    "classes",
+    "mean_loss",
+    "standard_error",
+    "perplexity",
+    "bits",
+    "accuracy",
+    "top_k",
+    "expected_calibration_error",
+    "brier_score",
+    "mean_confidence",
+    "mean_entropy",
+    "mean_divergence",
+]
 
 
 @pytest.fixture
@@ -82,7 +101,7 @@ def results(done: Done) -> dict[str, Any]:
 
     assert (done.returncode, done.stderr) == (0, "")
     parsed: dict[str, Any] = json.loads(done.stdout, parse_constant=reject)
-    assert list(parsed) == KEYS
+    assert [key for key in parsed if key != "worst"] == KEYS
     assert done.stdout.count("\n") == 1
     return parsed
 
@@ -100,15 +119,19 @@ class TestResults:
 
     def test_table(self, score: Run) -> None:
         done = score(2 * np.eye(3), np.array([0, 1, 0]))
+        p, q = np.exp([2, 0]) / (math.exp(2) + 2)
         loss = math.log(math.exp(2) + 2) - 4 / 3
         assert (done.returncode, done.stderr) == (0, "")
         assert [line.rsplit(maxsplit=1) for line in done.stdout.splitlines()] == [
             ["rows", "3"],
             ["ignored", "0"],
-            ["mean loss", f"{loss:.6g}"],
-            ["standard error", f"{2 / 3:.2g}"],
+            [f"mean loss         {loss:.6g} ±", f"{2 / 3:.2g}"],
             ["perplexity", f"{math.exp(loss):.6g}"],
             ["accuracy", "66.67%"],
+            ["calibration error", f"{p - 2 / 3:.2%}"],
+            ["brier score", f"{(2 * ((1 - p) ** 2 + 2 * q**2) + p**2 + (1 - q) ** 2 + q**2) / 3:.4g}"],
+            ["confidence", f"{p:.2%}"],
+            ["entropy", f"{-p * math.log(p) - 2 * q * math.log(q):.4g}"],
         ]
 
     @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4", "<f8"])
@@ -190,6 +213,108 @@ class TestResults:
         assert (done.returncode, done.stdout, done.stderr) == expected == (0, done.stdout, "")
 
 
+class TestOutput:
+    def test_worst_rows(self, score: Run) -> None:
+        loss = crossent.cross_entropy(LOGITS, TARGETS, reduction="none")
+        order = np.argsort(-loss)[:3].tolist()
+        found = results(score(LOGITS, TARGETS, "--worst", "3", "--json"))["worst"]
+        assert [row["row"] for row in found] == [[row] for row in order]
+        assert list(found[0]) == ["row", "target", "predicted", "loss", "confidence"]
+        shown = score(LOGITS, TARGETS, "--worst", "3").stdout.splitlines()[-4:]
+        assert shown[0].split() == ["worst", "row", "loss", "target", "predicted", "confidence"]
+        assert [int(line.split()[0]) for line in shown[1:]] == order
+
+    def test_top_k(self, score: Run) -> None:
+        rank = crossent.score(LOGITS, TARGETS).rank
+        assert rank is not None
+        found = results(score(LOGITS, TARGETS, "--top-k", "3,2", "--json"))["top_k"]
+        assert found == {str(k): np.mean(rank < k) for k in (1, 2, 3)}
+        lines = [line.split()[:2] for line in score(LOGITS, TARGETS, "--top-k", "2,6").stdout.splitlines()]
+        assert ["top", "2"] in lines
+        assert ["top", "6"] not in lines, "every target is among all six classes"
+
+    def test_class_probabilities(self, score: Run) -> None:
+        found = results(score(LOGITS, SOFTMAX, "--json"))
+        assert found["mean_divergence"] == pytest.approx(0, abs=1e-6)
+        assert found["accuracy"] is None
+        shown = score(LOGITS, SOFTMAX).stdout
+        assert "divergence" in shown
+        assert "accuracy" not in shown
+
+    def test_both_in_one_file(self, run: Run) -> None:
+        np.savez("both.npz", logits=LOGITS, labels=TARGETS)
+        assert results(run("score", "both.npz", "--json"))["mean_loss"] == pytest.approx(LOSS, rel=1e-6)
+
+    @pytest.mark.parametrize("name", ["out.npy", "out.parquet"])
+    def test_figures_of_each_row(self, name: str, score: Run) -> None:
+        if name.endswith("parquet"):
+            pytest.importorskip("pyarrow")
+        assert score(LOGITS, TARGETS, "--per-sample", name).returncode == 0
+        assert Path(name).exists()
+        done = score(LOGITS, TARGETS, "--per-sample", f"missing/{name}")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "missing" in done.stderr
+
+    def test_report(self, score: Run) -> None:
+        pytest.importorskip("matplotlib")
+        done = score(LOGITS, TARGETS, "--report", "report.html")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "<svg" in Path("report.html").read_text("utf-8")
+        done = score(LOGITS, TARGETS, "--report", "report.txt")
+        assert (done.returncode, done.stdout) == (3, "")
+        assert "report.txt" in done.stderr
+        done = score(LOGITS, TARGETS, "--report", "missing/report.html")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "missing/report.html" in done.stderr
+
+    def test_a_missing_library(self, score: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in [name for name in sys.modules if name.startswith("pyarrow")]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+        done = score(LOGITS, TARGETS, "--per-sample", "out.parquet")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert 'pip install "crossent[parquet]"' in done.stderr
+
+    def test_a_temperature(self, run: Run, score: Run) -> None:
+        pytest.importorskip("scipy")
+        targets = np.where(np.arange(40) % 3 == 0, TARGETS, LOGITS.argmax(axis=1))
+        score(LOGITS, targets)
+        done = run("fit-temperature", "logits.npy", "targets.npy", "--json")
+        assert (done.returncode, done.stderr) == (0, "")
+        fitted = json.loads(done.stdout)
+        expected = crossent.fit_temperature(LOGITS, targets)
+        assert fitted["temperature"] == expected.temperature
+        assert "temperature" in run("fit-temperature", "logits.npy", "targets.npy").stdout
+        again = results(score(LOGITS, targets, "--temperature", str(fitted["temperature"]), "--json"))
+        assert again["mean_loss"] == expected.after.mean_loss
+
+    @pytest.mark.parametrize(("targets", "words"), [(LOGITS.argmax(axis=1), "no best"), (TARGETS + 3, "is class")])
+    def test_no_temperature(self, targets: Any, words: str, run: Run, score: Run) -> None:
+        pytest.importorskip("scipy")
+        score(LOGITS, targets)
+        done = run("fit-temperature", "logits.npy", "targets.npy")
+        assert (done.returncode, done.stdout) == (3, "")
+        assert words in done.stderr
+
+    def test_completion(self, run: Run) -> None:
+        pytest.importorskip("shtab")
+        done = run("--print-completion", "bash")
+        assert done.returncode == 0
+        assert "--per-sample" in done.stdout
+
+    def test_a_progress_bar_on_a_terminal(self, files: list[str], tmp_path: Path) -> None:
+        terminal, stderr = os.openpty()
+        fcntl.ioctl(stderr, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        command = [sys.executable, "-m", "crossent", *files]
+        done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=stderr, check=True)
+        os.close(stderr)
+        shown = os.read(terminal, 10_000)
+        os.close(terminal)
+        assert b"40.0/40.0" in shown
+        assert b"GB/s" in shown
+        assert b"scoring" not in done.stdout
+
+
 class TestAdvice:
     """What looks wrong is said on stderr; stdout holds the result alone."""
 
@@ -201,11 +326,10 @@ class TestAdvice:
         assert "--input probabilities" in done.stderr
         json.loads(done.stdout)
 
-    @pytest.mark.parametrize("kind", ["probabilities", "log-probabilities"])
-    def test_logits_taken_for_probabilities(self, kind: str, score: Run) -> None:
-        done = score(LOGITS, TARGETS, "--input", kind)
+    def test_logits_taken_for_log_probabilities(self, score: Run) -> None:
+        done = score(LOGITS, TARGETS, "--input", "log-probabilities")
         assert done.returncode == 0
-        assert f"don't look like {kind}" in done.stderr
+        assert "don't look like log-probabilities" in done.stderr
 
     def test_a_nan_is_located(self, score: Run) -> None:
         logits = LOGITS.reshape(8, 5, 6).copy()
@@ -220,6 +344,12 @@ class TestAdvice:
         assert done.returncode == 0
         assert "no row is left" in done.stderr
         assert "nan" in done.stdout
+
+
+def with_nan(values: Any) -> Any:
+    changed = values.copy()
+    changed[31, 2] = np.nan
+    return changed
 
 
 def one_bad(value: int, at: Any = 17, shape: tuple[int, ...] = (40,)) -> Any:
@@ -253,6 +383,9 @@ class TestBadFiles:
             (np.empty((40, 0), "f4"), TARGETS, "", ["no classes"]),
             (LOGITS.astype(ml_dtypes.bfloat16), TARGETS, "", ["|V2", "--dtype bfloat16"]),
             (LOGITS, TARGETS, "--dtype bfloat16", ["float32", "|V2"]),
+            (LOGITS, TARGETS, "--input probabilities", ["row 0 of logits.npy", "-1.6", "leave --input"]),
+            (np.abs(LOGITS), TARGETS, "--input probabilities", ["row 0 of logits.npy", "sums to 5.70127"]),
+            (with_nan(SOFTMAX), TARGETS, "--input probabilities", ["row 31 of logits.npy", "probability of nan"]),
         ],
     )
     def test_that_do_not_fit(self, logits: Any, targets: Any, options: str, words: list[str], score: Run) -> None:
@@ -268,8 +401,10 @@ class TestBadFiles:
             (b"", "not an .npy file"),
             (b"0.1,0.2\n", "not an .npy file"),
             (b"PK\x03\x04", ".npz archive"),
-            (b"\x93NUMPY\x01\x00", "can't be mapped"),
-            (b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4'\n", "can't be mapped"),
+            (b"PAR1", "Parquet"),
+            (b"\x08\0\0\0\0\0\0\0{{{{{{{{", "safetensors"),
+            (b"\x93NUMPY\x01\x00", "can't be read"),
+            (b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4'\n", "can't be read"),
         ],
     )
     def test_that_are_not_arrays(self, content: bytes | None, words: str, tmp_path: Path, run: Run) -> None:
@@ -317,7 +452,11 @@ class TestManners:
         [
             [],
             ["scroe"],
-            ["score", "logits.npy"],
+            ["score"],
+            ["score", "a.npy", "b.npy", "--max-memory", "much"],
+            ["score", "a.npy", "b.npy", "--top-k", "1,0"],
+            ["score", "a.npy", "b.npy", "--temperature", "0"],
+            ["score", "a.npy", "b.npy", "--threads", "0"],
             ["score", "a.npy", "b.npy", "--input", "softmax"],
             ["score", "a.npy", "b.npy", "--ignore-index", "x"],
             ["score", "a.npy", "b.npy", "--axis", "1.5"],
@@ -330,7 +469,7 @@ class TestManners:
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("usage: python -m crossent")
 
-    @pytest.mark.parametrize("command", [[], ["score"], ["demo"]])
+    @pytest.mark.parametrize("command", [[], ["score"], ["fit-temperature"], ["demo"]])
     def test_help(self, command: list[str], run: Run) -> None:
         done = run(*command, "--help")
         assert (done.returncode, done.stderr) == (0, "")
@@ -346,7 +485,17 @@ class TestManners:
         )
         loaded = {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
         assert {"crossent", "numpy"} <= loaded
-        assert not loaded & {"scipy", "sklearn", "threadpoolctl", "tqdm", "ml_dtypes", "torch"}
+        assert not loaded & {
+            "scipy",
+            "sklearn",
+            "threadpoolctl",
+            "tqdm",
+            "ml_dtypes",
+            "torch",
+            "pyarrow",
+            "zarr",
+            "matplotlib",
+        }
 
     @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
     def test_a_reader_that_leaves_early(self, files: list[str], tmp_path: Path) -> None:
@@ -382,41 +531,5 @@ class TestManners:
         def interrupt(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("crossent.scoring.losses", interrupt)
+        monkeypatch.setattr("crossent.files.scoring.score", interrupt)
         assert score(LOGITS, TARGETS) == (130, "", "crossent: interrupted\n")
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
-@pytest.mark.parametrize(("dtype", "axis"), [("float32", "1"), ("float32", "0"), ("float16", "1"), ("bfloat16", "1")])
-def test_memory_does_not_grow_with_the_file(tmp_path: Path, dtype: str, axis: str) -> None:
-    """The peak of all memory, mapped pages included, over 512 MiB of logits stays near that over 4 KB of them.
-
-    The files are sparse: zeros that take no room on the disk.
-    """
-    itemsize, classes = (4 if dtype == "float32" else 2), 1000
-    descr = "|V2" if dtype == "bfloat16" else np.dtype(dtype).str
-    program = (
-        "import sys; from crossent.cli import main; code = main(sys.argv[1:]);"
-        "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'));"
-        "print(peak.split()[1]); sys.exit(code)"
-    )
-    peaks_in_kib = {}
-    for rows in (1, 512 * 2**20 // itemsize // classes):
-        shape = (rows, classes) if axis == "1" else (classes, rows)
-        with (tmp_path / "logits.npy").open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
-            file.truncate(file.tell() + rows * classes * itemsize)
-        np.save(tmp_path / "targets.npy", np.zeros(rows, np.int64))
-        options = ["--json", "--axis", axis, *(["--dtype", "bfloat16"] if dtype == "bfloat16" else [])]
-        done = subprocess.run(
-            [sys.executable, "-c", program, "score", "logits.npy", "targets.npy", *options],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        found, peak = done.stdout.splitlines()
-        assert json.loads(found)["mean_loss"] == pytest.approx(math.log(classes), rel=1e-6)
-        peaks_in_kib[rows] = int(peak)
-    growth_in_mib = (max(peaks_in_kib.values()) - min(peaks_in_kib.values())) / 1024
-    assert growth_in_mib < 5 * 32, "a slab of 32 MiB, the pages around it, a copy for NumPy's argmax"

@@ -1,6 +1,7 @@
 """The demo learns: its gradient is right, its accuracy high, and a seed gives the same run again."""
 
 import fcntl
+import importlib.util
 import os
 import struct
 import subprocess
@@ -25,10 +26,13 @@ def test_accuracy_and_files(tmp_path: Path) -> None:
     accuracy = np.mean(logits.argmax(axis=1) == labels)
     assert accuracy >= 0.97
     loss = crossent.cross_entropy(logits, labels)
-    shown = dict(line.rsplit(maxsplit=1) for line in done.stdout.splitlines() if not line.startswith("$") and line)
+    shown = {line[:18].rstrip(): line[18:].split()[0] for line in done.stdout.splitlines() if line[18:].strip()}
     assert shown["accuracy"] == f"{accuracy:.2%}"
     assert float(shown["mean loss"]) == pytest.approx(loss, rel=1e-5)
     assert float(shown["perplexity"]) == pytest.approx(np.exp(loss), rel=1e-5)
+    if importlib.util.find_spec("matplotlib") is not None:
+        assert "--report" in done.stdout
+        assert "<svg" in (tmp_path / "crossent-demo" / "report.html").read_text("utf-8")
 
 
 def test_a_seed_gives_the_same_run(tmp_path: Path) -> None:
@@ -93,7 +97,7 @@ def test_a_missing_dependency(missing: str, tmp_path: Path) -> None:
 def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = subprocess.run(
-        [*COMMAND, "--epochs", "0", "--output", tmp_path / "file" / "deeper"],
+        [*COMMAND, "--epochs", "100000", "--output", tmp_path / "file" / "deeper"],  # it fails before training
         capture_output=True,
         text=True,
         check=False,

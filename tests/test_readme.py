@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import crossent
 import numpy as np
 import pytest
 from crossent import cli
-from crossent.scoring import Totals
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 EXAMPLES = [
@@ -21,7 +21,7 @@ EXAMPLES = [
 
 def run(example: str) -> dict[str, Any]:
     """Run an example; what it prints is what stands in the comments behind its prints."""
-    for package in re.findall(r"^(?:import|from) (torch|scipy|sklearn)\b", example, re.MULTILINE):
+    for package in re.findall(r"^(?:import|from) (torch|scipy|sklearn|dask)\b", example, re.MULTILINE):
         pytest.importorskip(package)
     names: dict[str, Any] = {}
     with contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -94,7 +94,25 @@ def test_the_bfloat16_advice() -> None:
     assert torch.equal(eval(back, names), logits)
 
 
-def test_the_table_shown_is_the_one_printed() -> None:
-    (shown,) = re.findall(r"^\$ python -m crossent score .*?\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    printed = cli.as_table(Totals(rows=1))
-    assert [line[:16] for line in shown.splitlines()] == [line[:16] for line in printed.splitlines()]
+def in_form(text: str) -> list[str]:
+    """Return what doesn't depend on the numbers: all else of each line."""
+    return [re.sub(r"[-+\d.e%]+|\bnan\b| +", "", line) for line in text.splitlines()]
+
+
+def test_the_commands_print_what_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its lines are those of the real thing on as many rows and classes; the figures are those of one training."""
+    (block,) = re.findall(r"^```console\n(\$ python -m crossent score .*?)^```$", README, re.DOTALL | re.MULTILINE)
+    commands = re.findall(r"^\$ python -m crossent (.*?)\n(.*?)(?=^\$|\Z)", block, re.DOTALL | re.MULTILINE)
+    assert len(commands) >= 3
+    monkeypatch.chdir(tmp_path)
+    Path("crossent-demo").mkdir()
+    rng = np.random.default_rng(0)
+    labels = rng.integers(10, size=360)
+    np.save("crossent-demo/logits.npy", rng.normal(size=(360, 10)).astype(np.float32) + 9 * np.eye(10)[labels])
+    np.save("crossent-demo/labels.npy", labels)
+    for command, shown in commands:
+        assert cli.main(shlex.split(command)) == 0
+        printed = capsys.readouterr().out
+        assert in_form(printed) == in_form(shown), command

@@ -25,17 +25,22 @@ from .config import __version__, get_num_threads, release_memory, set_num_thread
 from .losses import cross_entropy, cross_entropy_with_grad, nll_loss
 from .modules import CrossEntropyLoss, NLLLoss
 from .scores import Scores, score
+from .temperature import TemperatureFit, fit_temperature
+from .totals import Totals
 
 __all__ = [
     "CrossEntropyLoss",
     "NLLLoss",
     "Scores",
+    "TemperatureFit",
+    "Totals",
     "__version__",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "binary_cross_entropy_with_logits_with_grad",
     "cross_entropy",
     "cross_entropy_with_grad",
+    "fit_temperature",
     "get_num_threads",
     "log_softmax",
     "logsumexp",

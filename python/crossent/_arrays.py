@@ -129,6 +129,14 @@ def as_weight(weight: Any, classes: int | None = None) -> NDArray[np.float64]:
     return _as_float64(array, "C", "A")
 
 
+def as_sample_weight(weight: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return one float64 weight for each sample, contiguous."""
+    array = _as_real(weight, "sample_weight")
+    if array.shape != shape:
+        raise ValueError(f"sample_weight must have the losses' shape {shape}, but its shape is {array.shape}")
+    return _as_float64(array, "C", "A")
+
+
 def as_grad_output(grad_output: Any, shape: tuple[int, ...]) -> float | NDArray[np.float64]:
     """Return a number, or one number for each position if the loss has this shape."""
     if type(grad_output) is float:

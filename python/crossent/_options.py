@@ -92,3 +92,21 @@ def _as_int(value: Any, name: str, alternative: str) -> int:
     except TypeError:
         pass
     raise TypeError(f"{name} must be an integer{alternative}, not {value!r}")
+
+
+def as_top_k(top_k: Any) -> tuple[int, ...]:
+    """Return numbers of guesses in ascending order, 1 among them."""
+    if isinstance(top_k, str) or not hasattr(top_k, "__iter__"):
+        raise TypeError(f"top_k must be a sequence of integers, not {top_k!r}")
+    guesses = {1, *(_as_int(k, "an element of top_k", "") for k in top_k)}
+    if min(guesses) < 1:
+        raise ValueError(f"top_k must hold numbers from 1 on, not {min(guesses)}")
+    return tuple(sorted(guesses))
+
+
+def as_bins(bins: Any) -> int:
+    """Return a number of bins, 1 or more."""
+    count = _as_int(bins, "bins", "")
+    if count < 1:
+        raise ValueError(f"bins must be 1 or more, not {count}")
+    return count

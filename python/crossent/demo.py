@@ -4,6 +4,8 @@ Linear, ReLU, dropout, linear; Adam on mini-batches. Logits for held-out digits 
 ``python -m crossent score`` scores.
 """
 
+import importlib.util
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -114,10 +116,16 @@ def train(model: Classifier, x: Array, labels: Labels, *, epochs: int, rng: np.r
 
 
 def run(output: Path, *, epochs: int, seed: int) -> int:
-    """Train, write ``logits.npy`` and ``labels.npy`` of the held-out digits to `output`, score them.
+    """Train, write ``logits.npy`` and ``labels.npy`` of the held-out digits to `output`, score them, draw a report.
 
     Returns the exit code of the scoring command.
     """
+    # Opened before the training, which an output that can't be written shouldn't have to wait for.
+    output.mkdir(parents=True, exist_ok=True)
+    logits_path, labels_path = output / "logits.npy", output / "labels.npy"
+    for path in (logits_path, labels_path):
+        path.open("ab").close()
+
     pixels, digits = load_digits(return_X_y=True)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(pixels))
@@ -128,10 +136,11 @@ def run(output: Path, *, epochs: int, seed: int) -> int:
     with threadpool_limits(1, user_api="blas"):  # the matrices are too small for a second thread to help
         train(model, x[HELD_OUT:], labels[HELD_OUT:], epochs=epochs, rng=rng)
 
-    output.mkdir(parents=True, exist_ok=True)
-    logits_path, labels_path = output / "logits.npy", output / "labels.npy"
     np.save(logits_path, model.logits(x[:HELD_OUT]))
     np.save(labels_path, labels[:HELD_OUT])
 
-    print(f"\n$ python -m crossent score {logits_path} {labels_path}", flush=True)
-    return subprocess.call([sys.executable, "-m", "crossent", "score", str(logits_path), str(labels_path)])
+    command = ["-m", "crossent", "score", str(logits_path), str(labels_path), "--worst", "5"]
+    if importlib.util.find_spec("matplotlib") is not None:
+        command += ["--report", str(output / "report.html")]
+    print(f"\n$ python {shlex.join(command)}", flush=True)
+    return subprocess.call([sys.executable, *command])

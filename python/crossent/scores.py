@@ -65,7 +65,7 @@ class Scores:
     def to_dict(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that there are, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+        return {name: value for name, value in values.items() if name != "classes" and value is not None}
 
     def select(self, index: Any) -> "Scores":
         """Return the rows that NumPy's indexing with ``index`` (a mask, positions, a slice) gives of each array."""
@@ -77,16 +77,33 @@ class Scores:
 
         Rows with a loss of nan come before all others; equal losses in order of position.
         """
-        loss = np.where(np.isnan(self.loss), np.inf, self.loss).ravel().astype(np.float64)
-        order = np.lexsort((np.arange(loss.size), -loss, ~np.isnan(self.loss).ravel()))
-        return order[self.valid.ravel()[order]][:k]
+        if k < 0:
+            raise ValueError(f"k must be 0 or more, not {k}")
+        positions = np.flatnonzero(self.valid)
+        loss = self.loss.ravel()[positions]
+        size = np.where(np.isnan(loss), np.inf, loss)
+        if 0 < k < size.size:
+            candidates = np.flatnonzero(size >= np.partition(size, -k)[-k])
+            positions, loss, size = positions[candidates], loss[candidates], size[candidates]
+        return positions[np.lexsort((positions, -size, ~np.isnan(loss)))][:k]
 
     @staticmethod
     def concatenate(scores: Sequence["Scores"]) -> "Scores":
-        """Return the rows of all, one after the other along the first axis."""
-        names = scores[0].to_dict()
+        """Return the rows of all, one after the other along the first axis.
+
+        A ``ValueError`` says in what they differ, if they have different ``classes`` or kinds of target.
+        """
+        if not scores:
+            raise ValueError("concatenate needs at least one Scores, but the sequence is empty")
+        first, names = scores[0], list(scores[0].to_dict())
+        for i, other in enumerate(scores):
+            if other.classes != first.classes:
+                raise ValueError(f"scores[0] has {first.classes} classes, but scores[{i}] has {other.classes}")
+            if (other.target is None) != (first.target is None):
+                kinds = ["class probabilities" if one.target is None else "class indices" for one in (first, other)]
+                raise ValueError(f"the targets of scores[0] are {kinds[0]}, but those of scores[{i}] are {kinds[1]}")
         arrays: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in scores]) for name in names}
-        return replace(scores[0], **arrays)
+        return replace(first, **arrays)
 
 
 def score(

@@ -1,0 +1,59 @@
+"""How often each of many numbers occurred: class indices, or pairs of them. Only numbers that occurred take memory."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def _none() -> NDArray[np.int64]:
+    return np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """``numbers`` that occurred, in ascending order, and how often each of them did; both of int64."""
+
+    numbers: NDArray[np.int64] = field(default_factory=_none)
+    counts: NDArray[np.int64] = field(default_factory=_none)
+
+    @staticmethod
+    def of(values: NDArray[np.int64], limit: int) -> "Counts":
+        """Count the ``values`` of one axis, which are from 0 to ``limit - 1``."""
+        if limit <= 4 * values.size:
+            dense = np.bincount(values, minlength=limit)
+            numbers = np.flatnonzero(dense)
+            return Counts(numbers, dense[numbers])
+        ordered = np.sort(values)
+        is_first = np.ones(ordered.shape, np.bool_)
+        np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
+        first = np.flatnonzero(is_first)
+        return Counts(ordered[first], np.diff(first, append=ordered.size))
+
+    def __add__(self, other: "Counts") -> "Counts":
+        large, small = (self, other) if self.numbers.size >= other.numbers.size else (other, self)
+        if not small.numbers.size:
+            return large
+        place = np.searchsorted(large.numbers, small.numbers)
+        known = large.numbers[np.minimum(place, large.numbers.size - 1)] == small.numbers
+        counts = large.counts.copy()
+        counts[place[known]] += small.counts[known]
+        if known.all():
+            return Counts(large.numbers, counts)
+        new = ~known
+        return Counts(
+            np.insert(large.numbers, place[new], small.numbers[new]), np.insert(counts, place[new], small.counts[new])
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Counts):
+            return NotImplemented
+        return np.array_equal(self.numbers, other.numbers) and np.array_equal(self.counts, other.counts)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def dense(self, limit: int) -> NDArray[np.int64]:
+        """Return how often each number from 0 to ``limit - 1`` occurred."""
+        result = np.zeros(limit, np.int64)
+        result[self.numbers] = self.counts
+        return result

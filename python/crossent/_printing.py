@@ -1,0 +1,142 @@
+"""What the command line shows: results as a table or as JSON, and progress."""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .files import WorstRow
+from .totals import Totals
+
+
+def as_table(totals: Totals, worst: Sequence[WorstRow] = ()) -> str:
+    """Lay the results out for a reader."""
+    lines = {"rows": f"{totals.rows}", "ignored": f"{totals.ignored}"}
+    if totals.non_finite:
+        lines["inf or nan"] = f"{totals.non_finite}"
+    lines["mean loss"] = f"{totals.mean_loss:.6g} ± {totals.standard_error:.2g}"
+    lines["perplexity"] = f"{totals.perplexity:.6g}"
+    if totals.accuracy() is not None:
+        for k in totals.top_k:
+            if k == 1 or k < totals.classes:
+                lines["accuracy" if k == 1 else f"top {k}"] = percent(totals.accuracy(k))
+        lines["calibration error"] = percent(totals.expected_calibration_error)
+        lines["brier score"] = decimal(totals.brier_score)
+    lines["confidence"] = percent(totals.mean_confidence)
+    lines["entropy"] = decimal(totals.mean_entropy)
+    if totals.mean_divergence is not None and totals.accuracy() is None:
+        lines["divergence"] = decimal(totals.mean_divergence)
+    # The ± and what is behind it stick out, so that the figures stand below each other.
+    whole = max(len(text.partition(" ")[0]) for text in lines.values())
+    table = [
+        f"{name:<18}{text.partition(' ')[0]:>{whole}}{''.join(text.partition(' ')[1:])}" for name, text in lines.items()
+    ]
+    return "\n".join([*table, *worst_table(worst)])
+
+
+def worst_table(worst: Sequence[WorstRow]) -> list[str]:
+    """Lay the worst rows out for a reader."""
+    if not worst:
+        return []
+    head = ("worst row", "loss", "target", "predicted", "confidence")
+    rows = [
+        (
+            str(row.row[0] if len(row.row) == 1 else row.row),
+            f"{row.loss:.6g}",
+            "" if row.target is None else str(row.target),
+            str(row.predicted),
+            percent(row.confidence),
+        )
+        for row in worst
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
+    return ["", *lines]
+
+
+def percent(share: float | None) -> str:
+    """Write a share."""
+    return "nan" if share is None or math.isnan(share) else f"{share:.2%}"
+
+
+def decimal(value: float | None) -> str:
+    """Write a number to a few digits."""
+    return f"{math.nan if value is None else value:.4g}"
+
+
+def as_json(totals: Totals, worst: Sequence[WorstRow] | None = ()) -> str:
+    """Write the results for a program, as strict JSON."""
+
+    def number(value: float | None) -> Any:
+        return value if value is None or math.isfinite(value) else json.dumps(value)
+
+    found: dict[str, Any] = {
+        "rows": totals.rows,
+        "ignored": totals.ignored,
+        "non_finite": totals.non_finite,
+        "classes": totals.classes,
+        "mean_loss": number(totals.mean_loss),
+        "standard_error": number(totals.standard_error),
+        "perplexity": number(totals.perplexity),
+        "bits": number(totals.bits),
+        "accuracy": number(totals.accuracy()),
+        "top_k": {str(k): number(totals.accuracy(k)) for k in totals.top_k},
+        "expected_calibration_error": number(totals.expected_calibration_error),
+        "brier_score": number(totals.brier_score),
+        "mean_confidence": number(totals.mean_confidence),
+        "mean_entropy": number(totals.mean_entropy),
+        "mean_divergence": None if totals.accuracy() is not None else number(totals.mean_divergence),
+    }
+    if worst:
+        found["worst"] = [
+            {
+                "row": list(row.row),
+                "target": row.target,
+                "predicted": row.predicted,
+                "loss": number(row.loss),
+                "confidence": number(row.confidence),
+            }
+            for row in worst
+        ]
+    return json.dumps(found, allow_nan=False)
+
+
+class Progress:
+    """A bar on stderr if that is a terminal and tqdm is there."""
+
+    def __enter__(self) -> "Progress":
+        self._bar: Any = None
+        self._wanted = sys.stderr.isatty()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, rows: int, rows_in_all: int, row_bytes: int) -> None:
+        """Move the bar to this row."""
+        if not self._wanted:
+            return
+        if self._bar is None:
+            try:
+                from tqdm import tqdm  # noqa: PLC0415  # optional
+            except ModuleNotFoundError:
+                self._wanted = False
+                return
+            self._bar = tqdm(total=rows_in_all, desc="scoring", unit=" rows", unit_scale=True, file=sys.stderr)
+        self._bar.update(rows - self._bar.n)
+        elapsed = self._bar.format_dict["elapsed"]
+        if elapsed > 0:
+            rate = (rows - self._bar.initial) * row_bytes / elapsed / 1e9
+            self._bar.set_postfix_str(f"{rate:.2f} GB/s", refresh=False)
+
+    def advise(self, complain: Callable[[str], None]) -> Callable[[str], None]:
+        """Return ``complain``, but on a line of its own where there is a bar."""
+
+        def say(message: str) -> None:
+            if self._bar is not None:
+                self._bar.clear()
+            complain(message)
+
+        return say
