@@ -121,6 +121,13 @@ CROSSENT_INLINE uint32_t bits_of(const Mask<T>& mask) {
   return bits;
 }
 
+// Which of two nan an operation keeps, and the sign of a new one, differ between CPUs: whatever may be nan goes through
+// this on its way out.
+template <class T>
+CROSSENT_INLINE Vec<T> with_one_nan(const Vec<T>& a) {
+  return select(equal(a, a), a, splat((T)__builtin_nan("")));
+}
+
 // The bits of each lane through a function of native integers.
 template <class T, class Function>
 CROSSENT_INLINE Vec<T> map_bits(const Vec<T>& a, Function function) {
