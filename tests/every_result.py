@@ -134,6 +134,8 @@ def every_result() -> Iterator[tuple[str, Any]]:
 
     for name, tolerance in cases.DTYPES.items():
         for classes, (layout, arrange) in itertools.product(CLASS_COUNTS, LAYOUTS.items()):
+            if name in cases.HALVES and layout != list(LAYOUTS)[classes % 3]:
+                continue  # only loads and stores differ from float32's
             source = Source(classes)
             rows = 81 if classes < 16 else 19 if classes < 2000 else 3
             x = arrange(logits_of(source, tolerance.dtype, rows, classes))
