@@ -1,8 +1,8 @@
 """Results of every operation, dtype, layout and kind of number, made the same way to the bit on every machine.
 
 The inputs are integers of a PCG64 stream, which NumPy promises not to change, and exact arithmetic on them: no libm, no
-distribution. ``python tests/every_result.py [INSTRUCTION_SET]`` prints a checksum for each group of results, so that the
-outputs of two machines or versions can be compared with ``diff``, and the digest of them all.
+distribution. ``python tests/every_result.py [INSTRUCTION_SET]`` prints a checksum for each group of results, so that
+the outputs of two machines or versions can be compared with ``diff``, and the digest of them all.
 """
 
 import hashlib
@@ -35,16 +35,16 @@ class Source:
 
     def integers(self, end: int, shape: tuple[int, ...]) -> Array:
         """Return integers of 0 to end - 1."""
-        raw: Array = self._bits.random_raw(int(np.prod(shape)))
-        return (raw % np.uint64(end)).astype(np.int64).reshape(shape)
+        raw = np.asarray(self._bits.random_raw(int(np.prod(shape))), np.uint64)
+        return np.asarray(raw % np.uint64(end), np.int64).reshape(shape)
 
     def uniform(self, *shape: int) -> Array:
         """Return multiples of 2^-24 from 0 to 1."""
-        return self.integers(1 << 24, shape) * 2.0**-24
+        return np.asarray(self.integers(1 << 24, shape) * 2.0**-24)
 
     def bell(self, *shape: int) -> Array:
         """Return sums of four uniform numbers of -1 to 1."""
-        return self.uniform(4, *shape).sum(axis=0) * 2 - 4
+        return np.asarray(self.uniform(4, *shape).sum(axis=0) * 2 - 4)
 
 
 def logits_of(source: Source, dtype: np.dtype[Any], rows: int, classes: int) -> Array:
@@ -70,7 +70,7 @@ def special_rows(dtype: np.dtype[Any], classes: int) -> Array:
 
 
 def cross_entropies(source: Source, x: Array) -> Iterator[tuple[str, Any]]:
-    """Yield losses and gradients for class indices and probabilities, with and without weights and smoothing."""
+    """Yield losses, gradients, scores for class indices and probabilities, with and without weights and smoothing."""
     rows, classes = x.shape
     target = source.integers(classes, (rows,))
     ignoring = np.where(np.arange(rows) % 5 == 3, -100, target)
@@ -82,6 +82,9 @@ def cross_entropies(source: Source, x: Array) -> Iterator[tuple[str, Any]]:
     yield "smooth", crossent.cross_entropy_with_grad(x, ignoring, **options)
     yield "probabilities", crossent.cross_entropy_with_grad(x, probabilities.astype(x.dtype), weight, **options)
     yield "mean of probabilities", crossent.cross_entropy_with_grad(x, probabilities)
+    for temperature in (1.0, 0.75):  # (the divergence from target probabilities takes NumPy's logarithms)
+        scores = crossent.score(x, ignoring, temperature=temperature).to_dict()
+        yield "score", tuple(scores[name] for name in sorted(scores))
 
 
 def activations(x: Array) -> Iterator[tuple[str, Any]]:

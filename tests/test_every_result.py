@@ -17,4 +17,3 @@ def test_the_digest_of_every_result(instruction_set: str) -> None:
     is_x86_baseline = instruction_set == _core.instruction_sets()[-1] and platform.machine() in ("x86_64", "AMD64")
     expected = X86_BASELINE if is_x86_baseline else WITH_FMA
     assert every_result.digest(every_result.checksums()) == expected
-

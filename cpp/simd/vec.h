@@ -200,7 +200,10 @@ CROSSENT_INLINE auto sum_of_present(ptrdiff_t present, const Body& body) {
   decltype(body(0)) part[most / 2];
   ptrdiff_t used = 0;
 #pragma GCC unroll 1
-  for (int i = 0; i + 1 < present; i += 2) part[used++] = body(i) + body(i + 1);
+  for (int i = 0; i + 1 < present; i += 2) {
+    const auto left = body(i);  // bodies that have a sum of their own are called in order
+    part[used++] = left + body(i + 1);
+  }
   if (present % 2 != 0) part[used++] = body((int)present - 1);
 #pragma GCC unroll 1
   for (int stride = 1; stride < used; stride *= 2) {
