@@ -148,7 +148,7 @@ double binary_cross_entropy(const BinaryCall& original) {
   });
   LongSum total;
   for (const LongSum& sum : sums) total.add(sum.sum, sum.error);
-  return total.total() / divisor;
+  return with_one_nan(total.total() / divisor);
 }
 
 }  // namespace crossent

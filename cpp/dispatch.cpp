@@ -5,6 +5,11 @@
 #include <atomic>
 #include <stdexcept>
 
+#if defined(_WIN32)
+#include <immintrin.h>
+#include <intrin.h>
+#endif
+
 namespace crossent {
 
 #define CROSSENT_DECLARE(isa)                   \
@@ -27,7 +32,29 @@ bool always() { return true; }
 
 #if defined(__x86_64__)
 // All features that the compiler may use at a level, with the operating system's support for their registers.
-#if !defined(__clang__) && __GNUC__ >= 12
+#if defined(_WIN32)  // where clang's __builtin_cpu_supports has no library behind it
+bool has_bits(int value, unsigned bits) { return (static_cast<unsigned>(value) & bits) == bits; }
+__attribute__((target("xsave"))) bool system_keeps(unsigned registers) {
+  return has_bits(static_cast<int>(_xgetbv(0)), registers);
+}
+bool has_v3() {
+  int one[4], seven[4], extended[4];  // eax, ebx, ecx, edx
+  __cpuid(one, 0);
+  if (one[0] < 7) return false;
+  __cpuid(one, 1);
+  __cpuidex(seven, 7, 0);
+  __cpuid(extended, 0x80000001);
+  // FMA, MOVBE, OSXSAVE, AVX, F16C; BMI, AVX2, BMI2; LZCNT
+  return has_bits(one[2], 1u << 12 | 1u << 22 | 1u << 27 | 1u << 28 | 1u << 29) &&
+         has_bits(seven[1], 1u << 3 | 1u << 5 | 1u << 8) && has_bits(extended[2], 1u << 5) && system_keeps(0x06);
+}
+bool has_v4() {
+  if (!has_v3()) return false;
+  int seven[4];
+  __cpuidex(seven, 7, 0);  // AVX-512 F, DQ, CD, BW, VL
+  return has_bits(seven[1], 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31) && system_keeps(0xe6);
+}
+#elif !defined(__clang__) && __GNUC__ >= 12
 bool has_v3() { return __builtin_cpu_supports("x86-64-v3"); }
 bool has_v4() { return __builtin_cpu_supports("x86-64-v4"); }
 #else

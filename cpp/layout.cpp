@@ -34,7 +34,10 @@ void Layout::simplify() {
   const auto step = [](const Axis& a) {  // a broadcast axis goes to the outside
     return a.stride[0] == 0 ? std::numeric_limits<ptrdiff_t>::max() : std::abs(a.stride[0]);
   };
-  std::stable_sort(axis, axis + axes, [&](const Axis& a, const Axis& b) { return step(a) > step(b); });
+  const auto comes_first = [&](const Axis& a, const Axis& b) { return step(a) > step(b); };
+  for (Axis* next = axis + 1; next < axis + axes; ++next) {  // into its place among those before it
+    std::rotate(std::upper_bound(axis, next, *next, comes_first), next, next + 1);
+  }
   int last = 0;
   for (int i = 1; i < axes; ++i) {
     Axis& outer = axis[last];

@@ -2,8 +2,14 @@
 #pragma once
 
 #include <cmath>
+#include <limits>
 
 namespace crossent {
+
+// Which of two nan an operation keeps, and the sign of a new one, differ between CPUs: results have this one.
+inline double with_one_nan(double value) {
+  return std::isnan(value) ? std::numeric_limits<double>::quiet_NaN() : value;
+}
 
 struct LongSum {
   double sum = 0, error = 0;

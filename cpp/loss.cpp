@@ -189,9 +189,9 @@ CrossEntropyOutcome cross_entropy(const CrossEntropyCall& call) {
     start.losses = nullptr;
     run(layout, start);
   }
-  outcome.value = !is_mean             ? result.loss_sum
-                  : denominator == 0.0 ? std::numeric_limits<double>::quiet_NaN()
-                                       : result.loss_sum / denominator;
+  outcome.value = with_one_nan(!is_mean             ? result.loss_sum
+                               : denominator == 0.0 ? std::numeric_limits<double>::quiet_NaN()
+                                                    : result.loss_sum / denominator);
   return outcome;
 }
 

@@ -44,8 +44,8 @@ struct Accumulator<float> {
 struct ErrorSum {
   double sum, error;
   friend CROSSENT_INLINE ErrorSum operator+(const ErrorSum& a, const ErrorSum& b) {
-    const double sum = a.sum + b.sum, b_part = sum - a.sum;
-    return {sum, (a.error + b.error) + ((a.sum - (sum - b_part)) + (b.sum - b_part))};
+    const double both = a.sum + b.sum, b_part = both - a.sum;
+    return {both, (a.error + b.error) + ((a.sum - (both - b_part)) + (b.sum - b_part))};
   }
 };
 

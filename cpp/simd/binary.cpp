@@ -48,8 +48,8 @@ void binary(const BinarySegment& s) {
     } else {
       loss = zero - (share(t, clamped_log(x, zero)) + share(one - t, clamped_log(one, x)));
     }
-    store(s.losses + i, share(weight, loss));
-    if (s.gradient) store(s.gradient + i, share(weight * load(s.scale + i), gradient));
+    store(s.losses + i, with_one_nan(share(weight, loss)));
+    if (s.gradient) store(s.gradient + i, with_one_nan(share(weight * load(s.scale + i), gradient)));
   }
 }
 

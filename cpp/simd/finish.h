@@ -27,9 +27,11 @@ struct Coefficients {
   alignas(64) double scale[batch_positions];
   alignas(64) double target_gradient[batch_positions];
   // What is written to every class instead of a computed output: 0 for a position that contributes nothing, nan where
-  // there is no softmax; 1 where the output is computed.
+  // there is no softmax. is_computed, or may_be_nan too, where the output is computed.
   alignas(64) double substitute[batch_positions];
+  double most_substitute;  // of all positions
 };
+constexpr double is_computed = 1, may_be_nan = 2;
 
 // value = mantissa · 2^exponent, 1 <= |mantissa| < 2, for normal numbers; the others keep exponent 0.
 CROSSENT_INLINE void split_power_of_two(const Vec<double>& value, Vec<double>& mantissa, Vec<double>& exponent) {
@@ -55,6 +57,16 @@ CROSSENT_INLINE Vec<double> log_of_count_and_rest(const Vec<double>& maximum, co
   return value + select(less(absolute(maximum), splat(__builtin_inf())), splat(0.0), splat(__builtin_nan("")));
 }
 
+// is_computed, or may_be_nan for a position some class of which has inf - inf or 0 · inf, or nan in a single class.
+template <class T>
+CROSSENT_INLINE Vec<double> kind_of_output(const Vec<double>& multiplier, const Vec<double>& scale, bool has_terms) {
+  const Vec<double> ordinary = splat(is_computed), unusual = splat(may_be_nan), magnitude = absolute(scale);
+  const Vec<double> by_multiplier = select(less(absolute(multiplier), splat(__builtin_inf())), ordinary, unusual);
+  if (!has_terms) return by_multiplier;  // the scale is a factor of the multiplier
+  const Vec<double> of_finite = select(equal(magnitude, splat(0.0)), unusual, by_multiplier);
+  return select(less(magnitude, splat((double)ExpConstants<T>::largest)), of_finite, unusual);
+}
+
 // The losses, and with `with_output` the coefficients too. T is the type the logits are computed in. With a class index
 // y, q_y = 1 - softmax_y is the share of the other classes, summed without y; its gradient is scale · (softmax_y · W -
 // t_y) = scale · ((W - t_y) - W · q_y).
@@ -66,7 +78,8 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
   const bool has_base = problem.base && !problem.base_is_zero;
   const bool has_terms = problem.factor || has_base;
   const Vec<double> zero = splat(0.0), one = splat(1.0), invalid = splat(__builtin_nan(""));
-  const Vec<double> computed = is_loss && problem.classes == 1 ? zero : one;  // a single class has no gradient at all
+  const bool has_gradient = !is_loss || problem.classes > 1;  // a single class has none at all
+  Vec<double> most_substitute = zero;
   for (ptrdiff_t p = 0; p < positions; p += lanes<double>) {
     const Vec<double> maximum = load(s.maximum + p), rest = load(s.rest + p), count = load(s.count + p);
     const Vec<double> log_sum = log_of_count_and_rest<T>(maximum, count, rest), total = count + rest;
@@ -96,11 +109,12 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
           const Vec<double> by_others = (mass - target) - mass * (others / total);
           const Vec<double> by_own = mass * (own / total) - target;
           const auto is_likely = less(others, own);
-          store(out.target_gradient + p, factor * (has_base ? select(is_likely, by_others, by_own) : by_others));
+          const Vec<double> unscaled = has_base ? select(is_likely, by_others, by_own) : by_others;
+          store(out.target_gradient + p, with_one_nan(factor * unscaled));
         }
       }
       const Vec<double> loss = fma(mass, log_sum, linear) * splat(problem.unit);
-      store(out.loss + p, select(equal(live, zero), zero, select(equal(loss, loss), loss, invalid)));
+      store(out.loss + p, select(equal(live, zero), zero, with_one_nan(loss)));
       if (problem.gradient_is_zero) live = zero;
     }
 
@@ -110,7 +124,16 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
     store(out.multiplier + p, mantissa);
     store(out.exponent + p, exponent - shift_of<T>(maximum).exponent);
     store(out.scale + p, factor);
-    store(out.substitute + p, select(equal(live, zero), zero, select(equal(log_sum, log_sum), computed, invalid)));
+    const Vec<double> computed = has_gradient ? kind_of_output<T>(mantissa, factor, has_terms) : zero;
+    const Vec<double> valid = select(equal(log_sum, log_sum), computed, invalid);
+    const Vec<double> substitute = select(equal(live, zero), zero, valid);
+    store(out.substitute + p, substitute);
+    most_substitute = max(substitute, most_substitute);
+  }
+  if (with_output) {
+    alignas(64) double lane[lanes<double>];
+    store(lane, most_substitute);
+    out.most_substitute = fold<lanes<double>>(lane, [](double a, double b) { return a < b ? b : a; });
   }
 }
 
@@ -119,7 +142,7 @@ template <class T>
 CROSSENT_INLINE Vec<double> log_sum_exp(const Vec<double>& maximum, const Vec<double>& count, const Vec<double>& rest) {
   const auto is_finite = less(absolute(maximum), splat(__builtin_inf()));
   const Vec<double> value = select(is_finite, maximum + log_of_sum<T>(count, rest), maximum + rest);
-  return select(equal(value, value), value, splat(__builtin_nan("")));
+  return with_one_nan(value);
 }
 
 // What of a position is on its way from one thread to others as RowStatistics and RowOutput.

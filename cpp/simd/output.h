@@ -39,7 +39,7 @@ void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t c
                bool streams) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>;
-  if (k.substitute[p] != 1) {
+  if (!(k.substitute[p] >= is_computed)) {
     for (ptrdiff_t c = 0; c < classes; c += width) store_partial<O>(y + c, splat((T)k.substitute[p]), classes - c);
     return;
   }
@@ -78,6 +78,15 @@ void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t c
   if (c < classes) write_partially(classes - c);
 }
 
+// What has been written for a position: every nan becomes the same one.
+template <class O>
+__attribute__((noinline)) void unite_nans(typename O::Storage* y, ptrdiff_t class_stride, ptrdiff_t classes) {
+  for (ptrdiff_t c = 0; c < classes; ++c) {
+    const auto value = load_one<O>(y + c * class_stride);
+    if (value != value) store_one<O>(y + c * class_stride, (typename O::Real)__builtin_nan(""));
+  }
+}
+
 template <class E, class O, bool logarithm, class Terms>
 void write_columns(const typename E::Storage* x, ptrdiff_t x_class_stride, typename O::Storage* y,
                    ptrdiff_t y_class_stride, ptrdiff_t classes, ptrdiff_t positions, const Terms& terms,
@@ -90,14 +99,14 @@ void write_columns(const typename E::Storage* x, ptrdiff_t x_class_stride, typen
     const OutputLanes<T> o = {references.along_positions(p), load_as<T>(k.multiplier + p),
                               load_as<T>(k.exponent + p),    load_as<T>(k.scale + p),
                               load_as<T>(k.log_sum + p),     load_as<T>(k.substitute + p)};
-    const auto is_computed = equal(o.substitute, splat<T>(1));
+    const auto computed = less(splat<T>(0), o.substitute);
     for (ptrdiff_t c = 0; c < classes; ++c) {
       Vec<T> t = splat<T>(0);
       if constexpr (Terms::present) t = terms.along_positions(c, p, count);
       const Vec<T> logits = load_partial<E>(x + c * x_class_stride + p, present, 0);
       const Vec<T> value = output_of<T, logarithm, Terms::present>(logits, t, o);
       __builtin_prefetch(y + c * y_class_stride + p + batch_positions, 1);
-      store_partial<O>(y + c * y_class_stride + p, select(is_computed, value, o.substitute), count);
+      store_partial<O>(y + c * y_class_stride + p, select(computed, value, o.substitute), count);
     }
   }
 }

@@ -68,6 +68,7 @@ class SegmentKernel {
       statistics_.maximum[0] = shared.output->maximum;
       targets_.index[0] = shared.output->target;
       put_row(shared.output->value, row_coefficients, coefficients_);
+      coefficients_.most_substitute = coefficients_.substitute[0];
       refer_to_maxima<T>(statistics_, references_, 0);
       write_output(shared.first_class, shared.end_class);
       return finished();
@@ -268,6 +269,16 @@ class SegmentKernel {
     } else {
       write_output_as<O, false>();
     }
+    if (coefficients_.most_substitute == may_be_nan) unite_nans_as<O>();
+  }
+
+  template <class O>
+  void unite_nans_as() {
+    for (ptrdiff_t p = 0; p < positions_; ++p) {
+      if (coefficients_.substitute[p] != may_be_nan) continue;
+      unite_nans<O>(at<typename O::Storage>(segment_.output, first_ + p, first_class_), segment_.output.class_stride,
+                    end_class_ - first_class_);
+    }
   }
 
   template <class O, bool logarithm>
@@ -280,7 +291,7 @@ class SegmentKernel {
     }
     for (ptrdiff_t p = 0; p < positions_; ++p) {
       const ptrdiff_t y = targets_.index[p];
-      if (y >= first_class_ && y < end_class_ && coefficients_.substitute[p] == 1) {
+      if (y >= first_class_ && y < end_class_ && coefficients_.substitute[p] >= is_computed) {
         store_one<O>(at<typename O::Storage>(segment_.output, first_ + p, targets_.index[p]),
                      (T)coefficients_.target_gradient[p]);
       }
@@ -334,7 +345,7 @@ class SegmentKernel {
   template <class O>
   void store_target_gradients(typename O::Storage* y, ptrdiff_t position_stride, ptrdiff_t class_stride) {
     for (ptrdiff_t p = 0; p < positions_; ++p) {
-      if (targets_.index[p] < 0 || coefficients_.substitute[p] != 1) continue;
+      if (targets_.index[p] < 0 || !(coefficients_.substitute[p] >= is_computed)) continue;
       store_one<O>(y + p * position_stride + targets_.index[p] * class_stride, (T)coefficients_.target_gradient[p]);
     }
   }

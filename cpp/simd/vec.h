@@ -121,6 +121,13 @@ CROSSENT_INLINE uint32_t bits_of(const Mask<T>& mask) {
   return bits;
 }
 
+// Which of two nan an operation keeps, and the sign of a new one, differ between CPUs: whatever may be nan goes through
+// this on its way out.
+template <class T>
+CROSSENT_INLINE Vec<T> with_one_nan(const Vec<T>& a) {
+  return select(equal(a, a), a, splat((T)__builtin_nan("")));
+}
+
 // The bits of each lane through a function of native integers.
 template <class T, class Function>
 CROSSENT_INLINE Vec<T> map_bits(const Vec<T>& a, Function function) {
@@ -193,7 +200,10 @@ CROSSENT_INLINE auto sum_of_present(ptrdiff_t present, const Body& body) {
   decltype(body(0)) part[most / 2];
   ptrdiff_t used = 0;
 #pragma GCC unroll 1
-  for (int i = 0; i + 1 < present; i += 2) part[used++] = body(i) + body(i + 1);
+  for (int i = 0; i + 1 < present; i += 2) {
+    const auto left = body(i);  // bodies that have a sum of their own are called in order
+    part[used++] = left + body(i + 1);
+  }
   if (present % 2 != 0) part[used++] = body((int)present - 1);
 #pragma GCC unroll 1
   for (int stride = 1; stride < used; stride *= 2) {
