@@ -35,6 +35,14 @@ SIGNATURES = {
         "(logits, target, weight=None, *, pos_weight=None, reduction='mean', grad_output=None, out=None)"
     ),
     "Totals": "(classes, top_k, bins, targets, sums)",
+    "score": "(logits, target, *, ignore_index=-100, temperature=1.0, axis=None)",
+    "Scores": (
+        "(loss, predicted, confidence, log_sum_exp, entropy, sum_of_squares, valid, classes, "
+        "target=None, rank=None, divergence=None)"
+    ),
+    "Totals": "(classes, top_k, bins, targets, sums)",
+    "fit_temperature": "(logits, target, *, ignore_index=-100, axis=None)",
+    "TemperatureFit": "(temperature, standard_error, before, after, left_out, passes)",
     "set_num_threads": "(n)",
     "get_num_threads": "()",
     "release_memory": "()",

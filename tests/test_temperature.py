@@ -10,7 +10,7 @@ from typing import Any
 import crossent
 import numpy as np
 import pytest
-from crossent import cli, temperature
+from crossent import _printing, cli, temperature
 from crossent.temperature import Slopes
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
@@ -122,16 +122,16 @@ def test_where_there_is_no_best_temperature_a_message_says_so(logits: Array, tar
 
 def test_table_and_json() -> None:
     fit = crossent.fit_temperature(*drawn(500, 5, 2.0))
-    table = temperature.as_table(fit).splitlines()
+    table = _printing.fit_table(fit).splitlines()
     assert table[0].split() == ["before", "after"]
     assert table[1].split() == ["temperature", "1", f"{fit.temperature:.6g}"]
     assert len({len(line) for line in table}) == 1
-    values = json.loads(temperature.as_json(fit))
+    values = json.loads(_printing.fit_json(fit))
     assert values["temperature"] == fit.temperature
     assert values["after"]["mean_loss"] == fit.after.mean_loss
     soft = crossent.fit_temperature(LOGITS, crossent.softmax(LOGITS / 2))
-    assert json.loads(temperature.as_json(soft))["before"]["accuracy"] is None
-    assert "accuracy" not in temperature.as_table(soft)
+    assert json.loads(_printing.fit_json(soft))["before"]["accuracy"] is None
+    assert "accuracy" not in _printing.fit_table(soft)
 
 
 def test_the_slope_that_is_searched_for_its_root_is_the_derivative() -> None:
@@ -152,7 +152,7 @@ def test_files_give_what_memory_gives(tmp_path: Path, capsys: pytest.CaptureFixt
         np.save(name, array)
     for targets, array in ((names[1], target), (names[2], crossent.softmax(logits / 2))):
         assert cli.main(["fit-temperature", names[0], targets, "--json"]) == 0
-        expected = temperature.as_json(crossent.fit_temperature(logits, array))
+        expected = _printing.fit_json(crossent.fit_temperature(logits, array))
         assert capsys.readouterr().out.strip() == expected
     assert cli.main(["fit-temperature", names[0], names[1]]) == 0
     assert "calibration error" in capsys.readouterr().out

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .files import WorstRow
+from .temperature import TemperatureFit
 from .totals import Totals
 
 
@@ -100,6 +101,55 @@ def as_json(totals: Totals, worst: Sequence[WorstRow] | None = ()) -> str:
             for row in worst
         ]
     return json.dumps(found, allow_nan=False)
+
+
+def fit_table(fit: TemperatureFit) -> str:
+    """Lay out a fit for a reader."""
+    lines: list[tuple[str, str, str]] = [("", "before", "after")]
+    lines.append(("temperature", "1", f"{fit.temperature:.6g}"))
+    lines.append(("standard error", "", f"{fit.standard_error:.2g}"))
+
+    def add(name: str, value: Callable[[Totals], float | None], form: str) -> None:
+        before, after = value(fit.before), value(fit.after)
+        if before is not None and after is not None:
+            lines.append((name, format(before, form), format(after, form)))
+
+    add("mean loss", lambda totals: totals.mean_loss, ".6g")
+    add("standard error", lambda totals: totals.standard_error, ".2g")
+    add("perplexity", lambda totals: totals.perplexity, ".6g")
+    add("calibration error", lambda totals: totals.expected_calibration_error, ".2%")
+    add("accuracy", lambda totals: totals.accuracy(), ".2%")
+    lines.append(("rows", "", str(fit.after.scored)))
+    if fit.left_out:
+        lines.append(("rows left out", "", str(fit.left_out)))
+    return "\n".join(f"{name:<18}{before:>12}{after:>12}" for name, before, after in lines)
+
+
+def fit_json(fit: TemperatureFit) -> str:
+    """Write a fit for a program, as strict JSON; what isn't known is null."""
+
+    def figures(totals: Totals) -> dict[str, float | None]:
+        values = {
+            "mean_loss": totals.mean_loss,
+            "standard_error": totals.standard_error,
+            "perplexity": totals.perplexity,
+            "expected_calibration_error": totals.expected_calibration_error,
+            "accuracy": totals.accuracy(),
+        }
+        return {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
+
+    return json.dumps(
+        {
+            "temperature": fit.temperature,
+            "standard_error": fit.standard_error,
+            "before": figures(fit.before),
+            "after": figures(fit.after),
+            "rows": fit.after.scored,
+            "left_out": fit.left_out,
+            "passes": fit.passes,
+        },
+        allow_nan=False,
+    )
 
 
 class Progress:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import __version__, _printing, temperature
+from . import __version__, _printing
 from .files import DataError, MissingLibraryError, OutputError, ScoreOptions, Unfinished, fit_files, score_files
 from .files.memory import parse_bytes
 
@@ -380,7 +380,7 @@ def run_fit_temperature(options: argparse.Namespace) -> int:
     """Run ``fit-temperature``."""
     with _printing.Progress() as progress:
         found = fit_files(score_options(options), progress.advise(complain), progress.show)
-    print(temperature.as_json(found) if options.json else temperature.as_table(found))
+    print(_printing.fit_json(found) if options.json else _printing.fit_table(found))
     return 0
 
 
