@@ -31,6 +31,12 @@ def dtype(request: pytest.FixtureRequest) -> cases.Tolerance:
     return cases.DTYPES[request.param]
 
 
+@pytest.fixture(autouse=True)
+def small_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that tests call as functions find the memory of a process of their own, not that of the whole suite."""
+    monkeypatch.setattr("crossent.files.memory.resident_bytes", lambda: 100 * 2**20)
+
+
 @pytest.fixture
 def num_threads() -> Iterator[None]:
     """Restore the number of threads after the test."""

@@ -40,7 +40,6 @@ SIGNATURES = {
         "(loss, predicted, confidence, log_sum_exp, entropy, sum_of_squares, valid, classes, "
         "target=None, rank=None, divergence=None)"
     ),
-    "Totals": "(classes, top_k, bins, targets, sums)",
     "fit_temperature": "(logits, target, *, ignore_index=-100, axis=None)",
     "TemperatureFit": "(temperature, standard_error, before, after, left_out, passes)",
     "set_num_threads": "(n)",

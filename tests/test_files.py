@@ -478,4 +478,4 @@ class TestMemory:
     def test_too_little(self) -> None:
         files = save_npy(logits=LOGITS, labels=TARGETS)
         with pytest.raises(DataError, match="--max-memory"):
-            score_files(options_of(files, max_memory=1000), print)
+            score_files(options_of(files, max_memory=10), print)

@@ -17,8 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, _printing
-from .files import DataError, MissingLibraryError, OutputError, ScoreOptions, Unfinished, fit_files, score_files
-from .files.memory import parse_bytes
+from .files import (
+    DataError,
+    MissingLibraryError,
+    OutputError,
+    ScoreOptions,
+    Unfinished,
+    fit_files,
+    memory,
+    score_files,
+)
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2  # argparse's own
@@ -323,7 +331,7 @@ def positive_float(text: str) -> float:
 def amount_of_memory(text: str) -> int:
     """Parse an amount such as 512MB."""
     try:
-        return parse_bytes(text)
+        return memory.parse_bytes(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -339,7 +347,7 @@ def score_options(options: argparse.Namespace) -> ScoreOptions:
         axis=options.axis,
         ignore_index=options.ignore_index,
         temperature=options.temperature,
-        max_memory=options.max_memory,
+        max_memory=options.max_memory - memory.resident_bytes(),
         threads=options.threads,
     )
 

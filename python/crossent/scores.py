@@ -48,6 +48,15 @@ class Scores:
         nothing but -inf) is no hit however many guesses are allowed: its rank is ``classes``.
     divergence : array like ``loss``, or None
         Kullback-Leibler divergence of the prediction from the target probabilities, ``loss`` minus their entropy.
+
+    Examples
+    --------
+    >>> import crossent
+    >>> scores = crossent.score([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [0.5, 0.0, 0.0]], [1, 1, 2])
+    >>> scores.worst(2)
+    array([2, 0])
+    >>> scores.select(scores.rank == 0).confidence.round(4)
+    array([0.8438])
     """
 
     loss: NDArray[Any]

@@ -16,7 +16,7 @@ from crossent import __version__, config
 from crossent.scores import Scores, score
 from crossent.totals import Totals
 
-from . import checks, memory
+from . import checks
 from .checkpoint import Checkpoint
 from .checks import Advise, InputKind
 from .errors import DataError
@@ -54,6 +54,7 @@ class ScoreOptions:
     resume: Path | None = None
     """A checkpoint to go on from, if it is there, and to write now and then."""
     max_memory: int = 512 * 10**6
+    """What the run may take beside what the process has already."""
     threads: int | None = None
 
 
@@ -116,7 +117,7 @@ def open_stream(options: ScoreOptions, stack: ExitStack) -> Stream:
     if axis == 0 and isinstance(logits, AnyPart):
         logits.read_any_part()
     workers = options.threads or config.get_num_threads()
-    plan = Plan.within(options.max_memory - memory.resident_bytes(), logits, axis, workers)
+    plan = Plan.within(options.max_memory, logits, axis, workers)
     return Stream(logits, targets, weight, axis, plan)
 
 
