@@ -38,8 +38,9 @@ class Scratch {
 
 ptrdiff_t scratch_for(const Segment& segment, ptrdiff_t classes) {
   const auto is_row = [](const Plane& plane) { return plane.data == nullptr || plane.class_stride == 1; };
-  const bool needs_none = segment.problem->temperature == 1 && classes > few_classes && is_row(segment.logits) &&
-                          is_row(segment.output) && !segment.probabilities.data;
+  const bool is_half = size_of(segment.logits.element) == 2;  // which some instruction sets convert beforehand
+  const bool needs_none = !is_half && segment.problem->temperature == 1 && classes > few_classes &&
+                          is_row(segment.logits) && is_row(segment.output) && !segment.probabilities.data;
   return needs_none ? 0 : scratch_bytes(classes);
 }
 

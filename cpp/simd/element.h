@@ -20,7 +20,7 @@ struct PlainOf {
   }
 #if defined(__AVX512F__)
   static CROSSENT_INLINE typename Vec<T>::Register load_masked(const T* p, uint32_t mask, T fill) {
-    return CROSSENT_ISA::load_masked(p, mask, typename Vec<T>::Register{} + fill);
+    return CROSSENT_ISA::load_masked(p, mask, fill - typename Vec<T>::Register{});
   }
 #endif
 };
@@ -38,7 +38,7 @@ struct F16 {
   }
 #if defined(__AVX512F__)
   static CROSSENT_INLINE NativeF32 load_masked(const uint16_t* p, uint32_t mask, float fill) {
-    return select((NativeMask32)mask, load_half_masked(p, mask), NativeF32{} + fill);
+    return select((NativeMask32)mask, load_half_masked(p, mask), fill - NativeF32{});
   }
 #endif
 };
@@ -54,13 +54,33 @@ struct BF16 {
   }
 #if defined(__AVX512F__)
   static CROSSENT_INLINE NativeF32 load_masked(const uint16_t* p, uint32_t mask, float fill) {
-    return select((NativeMask32)mask, load_brain_masked(p, mask), NativeF32{} + fill);
+    return select((NativeMask32)mask, load_brain_masked(p, mask), fill - NativeF32{});
   }
 #endif
 };
 
 template <class E>
 constexpr int element_lanes = lanes<typename E::Real>;
+
+// Whether a half precision is converted by instructions of its own. Where it takes many, rows of it are brought side by
+// side as floats first, and no other code is compiled for it.
+#if defined(__AVX512F__) || defined(__F16C__) || defined(__aarch64__)
+constexpr bool converts_halves = true;
+#else
+constexpr bool converts_halves = false;
+#endif
+
+// E where it is computed on in place, the floats it is gathered to otherwise.
+template <class E, bool in_place = converts_halves || sizeof(typename E::Storage) != 2>
+struct InPlaceOf {
+  using Type = E;
+};
+template <class E>
+struct InPlaceOf<E, false> {
+  using Type = F32;
+};
+template <class E>
+using InPlace = typename InPlaceOf<E>::Type;
 
 // Whether whole vectors can be streamed; those of half precision are half a cache line.
 template <class E>
@@ -134,7 +154,7 @@ CROSSENT_INLINE Vec<typename E::Real> load_partial(const typename E::Storage* p,
     return each_part<Vec<T>>(CROSSENT_EACH(i) {
       constexpr ptrdiff_t part_lanes = Vec<T>::lanes_per_part;
       const __m256i mask = first_lanes_mask(present.count - i * part_lanes, sizeof(T));
-      const auto fills = typename Vec<T>::Register{} + fill;
+      const auto fills = fill - typename Vec<T>::Register{};
       return select((typename NativeTypes<T>::Mask)mask, load_masked(p + i * part_lanes, mask), fills);
     });
   }

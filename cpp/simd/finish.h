@@ -4,18 +4,10 @@
 #pragma once
 
 #include "statistics.h"
+#include "targets.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
-
-// The class index of each position: what is known of it before and after the statistics.
-struct Targets {
-  alignas(64) double logit[batch_positions];    // x_y
-  alignas(64) double share[batch_positions];    // target_share · weight_y
-  alignas(64) double base[batch_positions];     // base_y
-  alignas(64) double is_live[batch_positions];  // 0: ignored, contributes nothing whatever its logits are
-  ptrdiff_t index[batch_positions];             // y, or -1 where there is none
-};
 
 struct Coefficients {
   alignas(64) double loss[batch_positions];
@@ -143,6 +135,16 @@ CROSSENT_INLINE Vec<double> log_sum_exp(const Vec<double>& maximum, const Vec<do
   const auto is_finite = less(absolute(maximum), splat(__builtin_inf()));
   const Vec<double> value = select(is_finite, maximum + log_of_sum<T>(count, rest), maximum + rest);
   return with_one_nan(value);
+}
+
+// One result for each position, as double or float.
+inline void store_figure(const Segment& segment, void* figures, ptrdiff_t position, double value) {
+  const ptrdiff_t offset = position * segment.losses_stride;
+  if (segment.problem->losses_are_f64) {
+    static_cast<double*>(figures)[offset] = value;
+  } else {
+    static_cast<float*>(figures)[offset] = (float)value;
+  }
 }
 
 // What of a position is on its way from one thread to others as RowStatistics and RowOutput.

@@ -3,6 +3,7 @@
 // rest in units of 2^(exponent - headroom).
 #pragma once
 
+#include "input.h"
 #include "statistics.h"
 
 namespace crossent::CROSSENT_ISA {
@@ -89,30 +90,30 @@ CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::
   return sums;
 }
 
-// The statistics of `classes` classes of positions first, first + 1, … (at most a vector of them, beginning at a whole
-// one). Of position p, row_of(p) has the logits and terms_of_row(p) the targets known by class, next_row(p) is what
-// will be read later; is_skipped(p) says that none of this matters. The steps are taken for all positions before the
-// next, so that no row waits for another's last value.
-template <class E, class Terms, class RowOf, class TermsOfRow, class NextRow, class IsSkipped>
-void reduce_rows(ptrdiff_t classes, ptrdiff_t first, ptrdiff_t positions, const RowOf& row_of,
-                 const TermsOfRow& terms_of_row, const NextRow& next_row, const IsSkipped& is_skipped,
-                 References<typename E::Real>& references, Statistics& out) {
+// The statistics of classes c, c + 1, … of positions first, first + 1, … of a batch (a vector of them, or what is
+// left). The steps are taken for all positions before the next, so that no row waits for another's last value.
+template <class E, class Terms>
+void reduce_rows(const SegmentInput<typename E::Real>& in, const Terms& terms, ptrdiff_t c, ptrdiff_t classes,
+                 ptrdiff_t first, References<typename E::Real>& references, Statistics& out) {
   using T = typename E::Real;
+  const ptrdiff_t left = in.positions - first, positions = left < lanes<T> ? left : lanes<T>;
+  const auto is_skipped = [&](ptrdiff_t i) { return i >= positions || in.targets.is_live[first + i] == 0; };
   const Vec<T> zero = splat<T>(0);
   RowLanes<T> lanes_of_maximum, lanes_of_count, lanes_of_use;
-  for (ptrdiff_t i = 0; i < positions; ++i) {
-    lanes_of_maximum.put(i, is_skipped(first + i) ? zero : row_maxima<E>(row_of(first + i), classes));
+  for (ptrdiff_t i = 0; i < lanes<T>; ++i) {
+    const ptrdiff_t p = first + i;
+    lanes_of_maximum.put(i, is_skipped(i) ? zero : row_maxima<E>(in.template row<E>(p, c, classes), classes));
   }
-  for (ptrdiff_t i = positions; i < lanes<T>; ++i) lanes_of_maximum.put(i, zero);
   store_as_double(out.maximum + first, lanes_of_maximum.folded([](const auto& a, const auto& b) { return max(a, b); }));
   refer_to_maxima<T>(out, references, first);
 
   RowTotals<T> totals[Terms::sums], mass;
   for (ptrdiff_t i = 0; i < lanes<T>; ++i) {
     RunningSums<T, Terms> sums;
-    if (i < positions && !is_skipped(first + i)) {
-      sums = row_sums<E>(row_of(first + i), next_row(first + i), classes, terms_of_row(first + i),
-                         references.at(first + i));
+    if (!is_skipped(i)) {
+      const ptrdiff_t p = first + i;
+      sums = row_sums<E>(in.template row<E>(p, c, classes), in.template ahead<E>(p, positions, c, classes), classes,
+                         in.terms_of_row(terms, p, c, classes), references.at(p));
     }
     repeat<Terms::sums>(CROSSENT_EACH(k) { totals[k].put(i, sums.sum[k]); });
     lanes_of_count.put(i, sums.count);
@@ -126,6 +127,9 @@ void reduce_rows(ptrdiff_t classes, ptrdiff_t first, ptrdiff_t positions, const 
   if constexpr (Terms::has_mass) {
     mass.take(out.mass + first);
     store_as_double(out.is_used + first, lanes_of_use.folded([](const auto& a, const auto& b) { return max(a, b); }));
+  }
+  for (ptrdiff_t i = 0; i < positions; ++i) {
+    if (is_skipped(i)) out.count[first + i] = 1;
   }
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "finish.h"
+#include "input.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
@@ -38,6 +39,8 @@ void finish_scores(const Statistics& s, const double* log_sum, ptrdiff_t positio
     out.rank[p] = 0;
   }
 }
+
+inline bool has_nan(const Statistics& s, ptrdiff_t p) { return s.rest[p] != s.rest[p]; }
 
 // The lanes of which test(logits) holds, for vectors of classes c, c + 1, …, as bits.
 template <class E, class Test>
@@ -116,6 +119,73 @@ void rank_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdiff_
   for (ptrdiff_t i = 0; i < width; ++i) {
     if (out.predicted[p + i] < 0 && found[i] < (T)classes) out.predicted[p + i] = first + (ptrdiff_t)found[i];
     out.rank[p + i] += (ptrdiff_t)ranks[i];
+  }
+}
+
+template <class E>
+void rank_batch_of_columns(const SegmentInput<typename E::Real>& in, const Statistics& s, Scores& out) {
+  using T = typename E::Real;
+  for (ptrdiff_t p = 0; p < in.positions; p += lanes<T>) {
+    for (ptrdiff_t c = 0; c < in.problem.classes; c += chunk_classes) {
+      const ptrdiff_t classes = classes_of_chunk(in.problem, c), present = in.positions - p;
+      if (in.path == Path::tile) {
+        rank_columns<PlainOf<T>>(in.scratch_logits + p, batch_positions, c, classes, present, s.maximum, in.targets, p,
+                                 out);
+      } else {
+        rank_columns<InPlace<E>>(in.template logits<InPlace<E>>(p, c), in.segment.logits.class_stride, c, classes,
+                                 present, s.maximum, in.targets, p, out);
+      }
+    }
+  }
+  for (ptrdiff_t p = 0; p < in.positions; ++p) {
+    if (!has_nan(s, p)) continue;
+    for (ptrdiff_t c = in.problem.classes - 1; c >= 0; --c) {
+      const T x = load_one<E>(in.template logits<E>(p, c));
+      if (x != x) out.predicted[p] = c;
+    }
+  }
+}
+
+// R: the element of the rows, which may have been gathered.
+template <class R>
+void rank_batch_of_rows(SegmentInput<typename R::Real>& in, const Statistics& s, Scores& out) {
+  for (ptrdiff_t c = 0; c < in.problem.classes; c += chunk_classes) {
+    const ptrdiff_t classes = classes_of_chunk(in.problem, c);
+    if (in.path == Path::gather && in.problem.classes > chunk_classes) in.gather_logits(c, classes);
+    for (ptrdiff_t p = 0; p < in.positions; ++p) {
+      if (in.targets.is_live[p] == 0) continue;
+      rank_row<R>(in.template row<R>(p, c, classes), c, classes, has_nan(s, p), s.maximum[p], in.targets.index[p],
+                  in.targets.logit[p], p, out);
+    }
+  }
+}
+
+// The scores of a batch, to where the caller wants them; the losses have been written already.
+template <class E>
+void write_scores(SegmentInput<typename E::Real>& in, const Statistics& s, const double* log_sum) {
+  using T = typename E::Real;
+  Scores scores;
+  finish_scores<T>(s, log_sum, in.positions, scores);
+  if (in.path == Path::rows) {
+    rank_batch_of_rows<InPlace<E>>(in, s, scores);
+  } else if (in.path == Path::gather) {
+    rank_batch_of_rows<PlainOf<T>>(in, s, scores);
+  } else {
+    rank_batch_of_columns<E>(in, s, scores);
+  }
+  const ScoreColumns& out = in.segment.scores;
+  for (ptrdiff_t p = 0; p < in.positions; ++p) {
+    const bool is_live = in.targets.is_live[p] != 0, has_rank = scores.confidence[p] == scores.confidence[p];
+    const ptrdiff_t position = in.first + p, offset = position * in.segment.losses_stride;
+    const auto write = [&](void* figures, double value) {
+      store_figure(in.segment, figures, position, is_live ? value : __builtin_nan(""));
+    };
+    out.predicted[offset] = is_live ? scores.predicted[p] : -1;
+    if (out.rank) out.rank[offset] = !is_live ? -1 : has_rank ? scores.rank[p] : in.problem.classes;
+    write(out.confidence, scores.confidence[p]);
+    write(out.log_sum_exp, scores.log_sum_exp[p]);
+    write(out.entropy, scores.entropy[p]);
+    write(out.sum_of_squares, scores.sum_of_squares[p]);
   }
 }
 

@@ -61,8 +61,8 @@ CROSSENT_INLINE Value each_part(const Part& part) {
 }
 
 template <class T>
-CROSSENT_INLINE Vec<T> splat(T value) {
-  return each_part<Vec<T>>([&](int) __attribute__((always_inline)) { return typename Vec<T>::Register{} + value; });
+CROSSENT_INLINE Vec<T> splat(T value) {  // less 0, which keeps the sign of a zero
+  return each_part<Vec<T>>([&](int) __attribute__((always_inline)) { return value - typename Vec<T>::Register{}; });
 }
 
 #define CROSSENT_BINARY_OPERATOR(op)                                               \
