@@ -150,23 +150,58 @@ CROSSENT_INLINE void column_maxima(const typename E::Storage* x, ptrdiff_t class
   repeat<vectors>(CROSSENT_EACH(v) { store_as_double(out + v * lanes<T>, m[v]); });
 }
 
-// As reduce_rows, for positions that lie side by side; lane l of a row is here the l-th of `sum_lanes` accumulators.
+// The maxima of positions that lie side by side.
+template <class E>
+void maxima_of_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdiff_t classes, ptrdiff_t positions,
+                       Statistics& out) {
+  constexpr ptrdiff_t width = element_lanes<E>;
+  if (positions == batch_positions) {
+    return column_maxima<E, batch_positions / width>(x, class_stride, classes, width, out.maximum);
+  }
+  for (ptrdiff_t p = 0; p < positions; p += width) {
+    column_maxima<E, 1>(x + p, class_stride, classes, positions - p, out.maximum + p);
+  }
+}
+
+template <class T, class Terms>
+CROSSENT_INLINE void store_columns(const RunningSums<T, Terms>& sums, ptrdiff_t p, Statistics& out) {
+  repeat<Terms::sums>(CROSSENT_EACH(k) { sums.sum[k].store_sums(out.*sum_columns<Terms>[k] + p); });
+  store_as_double(out.count + p, sums.count);
+  if constexpr (Terms::has_mass) {
+    sums.mass.store_sums(out.mass + p);
+    store_as_double(out.is_used + p, sums.is_used);
+  }
+}
+
+// As reduce_rows, for positions that lie side by side. Few classes: one lane, groups of one term.
 template <class E, class Terms>
-void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdiff_t classes, ptrdiff_t sum_lanes,
-                    ptrdiff_t positions, const Terms& terms, References<typename E::Real>& references,
-                    Statistics& out) {
+void reduce_few_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdiff_t classes, ptrdiff_t positions,
+                        const Terms& terms, References<typename E::Real>& references, Statistics& out) {
+  using T = typename E::Real;
+  maxima_of_columns<E>(x, class_stride, classes, positions, out);
+  for (ptrdiff_t p = 0; p < positions; p += lanes<T>) {
+    refer_to_maxima<T>(out, references, p);
+    const Reference<T> reference = references.along_positions(p);
+    const ptrdiff_t left = positions - p;
+    const FirstLanes present = first_lanes<T>(left);
+    RunningSums<T, Terms> sums;
+    for (ptrdiff_t c = 0; c < classes; ++c) {
+      Vec<T> t = {};
+      if constexpr (Terms::present) t = terms.along_positions(c, p, left);
+      sums.add(terms_of(load_partial<E>(x + c * class_stride + p, present, 0), t, reference, sums));
+    }
+    store_columns(sums, p, out);
+  }
+}
+
+// The same of more classes: lane l of a row is here the l-th of as many accumulators.
+template <class E, class Terms>
+void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdiff_t classes, ptrdiff_t positions,
+                    const Terms& terms, References<typename E::Real>& references, Statistics& out) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>;
-  if (positions == batch_positions) {
-    column_maxima<E, batch_positions / width>(x, class_stride, classes, width, out.maximum);
-  } else {
-    for (ptrdiff_t p = 0; p < positions; p += width) {
-      column_maxima<E, 1>(x + p, class_stride, classes, positions - p, out.maximum + p);
-    }
-  }
-
-  const ptrdiff_t used_lanes = classes < sum_lanes ? classes : sum_lanes;
-  const ptrdiff_t terms_at_once = sum_lanes == 1 ? 1 : group_terms;
+  maxima_of_columns<E>(x, class_stride, classes, positions, out);
+  const ptrdiff_t used_lanes = classes < width ? classes : width;
   for (ptrdiff_t p = 0; p < positions; p += width) {
     refer_to_maxima<T>(out, references, p);
     const Reference<T> reference = references.along_positions(p);
@@ -174,11 +209,11 @@ void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdif
     RunningSums<T, Terms> lane[width];
     for (ptrdiff_t l = 0; l < used_lanes; ++l) {
       RunningSums<T, Terms> sums;
-      for (ptrdiff_t c = l; c < classes; c += sum_lanes * terms_at_once) {
-        const ptrdiff_t left = (classes - c + sum_lanes - 1) / sum_lanes;
+      for (ptrdiff_t c = l; c < classes; c += width * group_terms) {
+        const ptrdiff_t left = (classes - c + width - 1) / width;
         sums.add(sum_of_present<group_terms>(
-            left < terms_at_once ? left : terms_at_once, [&](int v) __attribute__((always_inline)) {
-              const ptrdiff_t k = c + v * sum_lanes;
+            left < group_terms ? left : group_terms, [&](int v) __attribute__((always_inline)) {
+              const ptrdiff_t k = c + v * width;
               Vec<T> t = {};
               if constexpr (Terms::present) t = terms.along_positions(k, p, present);
               return terms_of(load_partial<E>(x + k * class_stride + p, present, 0), t, reference, sums);
@@ -189,12 +224,7 @@ void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdif
     for (ptrdiff_t fold = width / 2; fold > 0; fold /= 2) {
       for (ptrdiff_t l = 0; l < fold && l + fold < used_lanes; ++l) lane[l] = lane[l] + lane[l + fold];
     }
-    for (int k = 0; k < Terms::sums; ++k) lane[0].sum[k].store_sums(out.*sum_columns<Terms>[k] + p);
-    store_as_double(out.count + p, lane[0].count);
-    if constexpr (Terms::has_mass) {
-      lane[0].mass.store_sums(out.mass + p);
-      store_as_double(out.is_used + p, lane[0].is_used);
-    }
+    store_columns(lane[0], p, out);
   }
 }
 

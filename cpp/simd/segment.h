@@ -128,14 +128,16 @@ class SegmentKernel {
   }
 
   void reduce_chunk_of_columns(ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
-    const ptrdiff_t sum_lanes = problem_.classes <= few_classes ? 1 : lanes<T>;
     const auto reduce = [&](const auto& terms) {
+      const ptrdiff_t stride = segment_.logits.class_stride;
       if (in_.path == Path::tile) {
-        reduce_columns<Plain>(in_.scratch_logits, batch_positions, classes, sum_lanes, in_.positions, terms,
-                              references_, out);
+        reduce_few_columns<Plain>(in_.scratch_logits, batch_positions, classes, in_.positions, terms, references_, out);
+      } else if (problem_.classes <= few_classes) {
+        reduce_few_columns<Direct>(in_.template logits<Direct>(0, 0), stride, classes, in_.positions, terms,
+                                   references_, out);
       } else {
-        reduce_columns<Direct>(in_.template logits<Direct>(0, c), segment_.logits.class_stride, classes, sum_lanes,
-                               in_.positions, terms.from_class(c), references_, out);
+        reduce_columns<Direct>(in_.template logits<Direct>(0, c), stride, classes, in_.positions, terms.from_class(c),
+                               references_, out);
       }
     };
     is_score() ? reduce(ScoreTerms{}) : in_.with_terms_of_columns(reduce);
