@@ -1,5 +1,5 @@
-// Measures the largest errors of exp.h and log.h in ulp, against long double and numbers of 113 bits, and fails where one
-// exceeds what the header promises. Compiled with the flags of an instruction set by test_math.py, for NEON by
+// Measures the largest errors of exp.h and log.h in ulp, against long double and numbers of 113 bits, and fails where
+// one exceeds what the header promises. Compiled with the flags of an instruction set by test_math.py, for NEON by
 // .ci/aarch64. Usage: math_error STEP, with a step of 1 for every float from -2^17 to 2^17.
 #include <algorithm>
 #include <cfloat>
