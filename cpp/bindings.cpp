@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <bit>
 #include <cstdlib>
 #include <memory>
 #include <optional>
@@ -43,7 +44,8 @@ Scalar scalar_of(const py::array& a, const char* name) {
   const py::dtype dtype = a.dtype();
   for (const DtypeEntry& entry : dtypes) {
     if (dtype.kind() != entry.kind || dtype.itemsize() != entry.bytes) continue;
-    if (dtype.byteorder() != '=' && dtype.byteorder() != '|') break;
+    const char order = dtype.byteorder();  // this machine's own may also be named
+    if (order != '=' && order != '|' && order != (std::endian::native == std::endian::little ? '<' : '>')) break;
     return entry.scalar;
   }
   refuse(name, "has a dtype that the core doesn't take");

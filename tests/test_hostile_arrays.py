@@ -3,6 +3,7 @@ what was found, and on error ``out`` as it was.
 """
 
 import itertools
+import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -102,6 +103,7 @@ GOOD: dict[str, Callable[[Array], Any]] = {
     "unaligned": unaligned,
     "unaligned strides": field,
     "byte-swapped": lambda values: values.astype(values.dtype.newbyteorder()),
+    "native order by name": lambda values: values.view(values.dtype.newbyteorder(sys.byteorder)),
     "byte-swapped, strides of 0": lambda values: np.broadcast_to(
         values[:1].astype(values.dtype.newbyteorder()), values.shape
     ),
