@@ -533,3 +533,57 @@ class TestManners:
 
         monkeypatch.setattr("crossent.files.scoring.score", interrupt)
         assert score(LOGITS, TARGETS) == (130, "", "crossent: interrupted\n")
+
+
+class TestOutputs:
+    """No file that is read is overwritten, and what can't be written is told before the work."""
+
+    @pytest.fixture(autouse=True)
+    def files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        np.save("logits.npy", np.eye(3, dtype=np.float32))
+        np.save("labels.npy", np.arange(3))
+        np.save("weights.npy", np.ones(3))
+        np.savez("both.npz", logits=np.eye(3), labels=np.arange(3))
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["logits.npy", "labels.npy", "--per-sample", "logits.npy"],
+            ["logits.npy", "labels.npy", "--per-sample", "./labels.npy"],
+            ["logits.npy", "labels.npy", "--sample-weight", "weights.npy", "--per-sample", "weights.npy"],
+            ["logits.npy", "labels.npy", "--resume", "labels.npy"],
+            ["both.npz:logits", "both.npz:labels", "--per-sample", "both.npz"],
+            ["logits.npy", "labels.npy", "--per-sample", "out.npy", "--resume", "out.npy"],
+            ["logits.npy", "labels.npy", "--resume", "nowhere/checkpoint"],
+            ["logits.npy", "labels.npy", "--report", "nowhere/report.html"],
+        ],
+    )
+    def test_are_checked_first(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        before = {path.name: path.read_bytes() for path in Path().iterdir()}
+        assert cli.main(["score", *arguments]) == 1
+        assert Path(arguments[-1]).name in capsys.readouterr().err
+        assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
+
+    @pytest.mark.parametrize("arguments", [["logits.npy"], ["logits.npy", "logits.npy"], ["both.npz:logits"]])
+    def test_logits_are_not_their_own_targets(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["score", *arguments]) == 3
+        assert "both the logits and their targets" in capsys.readouterr().err
+
+    def test_a_report_of_no_rows(self) -> None:
+        np.save("none.npy", np.zeros((0, 3)))
+        np.save("no_labels.npy", np.zeros(0, int))
+        assert cli.main(["score", "none.npy", "no_labels.npy", "--report", "report.html"]) == 0
+        assert Path("report.html").stat().st_size > 1000
+
+    def test_a_report_that_fails_leaves_nothing(self) -> None:
+        np.save("labels.npy", np.full(3, 7))
+        assert cli.main(["score", "logits.npy", "labels.npy", "--report", "report.html"]) == 3
+        assert not Path("report.html").exists()
+
+    def test_a_terminal_without_the_sign(self, python_environment: dict[str, str]) -> None:
+        command = [sys.executable, "-m", "crossent", "score", "logits.npy", "labels.npy"]
+        environment = python_environment | {"PYTHONIOENCODING": "ascii"}
+        assert (
+            "mean loss" in subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        )

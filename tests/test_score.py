@@ -194,6 +194,7 @@ def test_shapes() -> None:
         (np.zeros((2, 3)), [0, 1], {"temperature": float("nan")}, ValueError, "nan"),
         (np.zeros((2, 3), np.float32), [0, 1], {"temperature": 1e-50}, ValueError, "1e-50"),
         (np.zeros((2, 3), np.float32), [0, 1], {"temperature": 1e39}, ValueError, r"1e\+39"),
+        (np.zeros((2, 3)), [0, 1], {"temperature": 10**400}, ValueError, "temperature"),
         (np.zeros((2, 3)), [0, 1], {"temperature": "1"}, TypeError, "'1'"),
         (np.zeros((2, 3)), [0, 1], {"temperature": True}, TypeError, "True"),
         (np.zeros((2, 3)), [0, 1], {"axis": 2}, ValueError, "axis 2"),

@@ -452,3 +452,35 @@ class TestScores:
             Scores.concatenate([some_scores(3, 4), soft_scores()])
         with pytest.raises(ValueError, match=r"scores\[0\] has 7 classes, but scores\[2\] has 4"):
             Scores.concatenate([some_scores(), some_scores(), some_scores(5, 4)])
+
+
+def test_scores_keep_their_target() -> None:
+    """A buffer of labels may be used again."""
+    labels = np.array([0, 1])
+    scores = crossent.score(np.eye(2), labels)
+    labels[:] = 1
+    assert np.array_equal(np.asarray(scores.target), [0, 1])
+
+
+def test_sum_of_totals() -> None:
+    totals = Totals.of(crossent.score(np.eye(2), [0, 1]))
+    assert sum([totals, totals]) == totals + totals
+
+
+@pytest.mark.parametrize("other", [3, None, "text"])
+def test_merging_something_else(other: Any) -> None:
+    with pytest.raises(TypeError, match=type(other).__name__):
+        Totals.empty(2).merge(other)
+
+
+def test_classes_of_empty_totals() -> None:
+    assert Totals.from_json(Totals.empty(np.int64(3)).to_json()) == Totals.empty(3)
+    with pytest.raises(ValueError, match="-1"):
+        Totals.empty(-1)
+    with pytest.raises(TypeError, match=r"1\.5"):
+        Totals.empty(1.5)  # type: ignore[arg-type]
+
+
+def test_deeply_nested_text() -> None:
+    with pytest.raises(ValueError, match="to_json"):
+        Totals.from_json("[" * 100_000)

@@ -34,7 +34,10 @@ def as_temperature(temperature: Any, dtype: type[np.floating[Any]]) -> float:
     if isinstance(temperature, bool) or not isinstance(temperature, (float, int, np.floating, np.integer)):
         raise TypeError(f"temperature must be a positive number, not {temperature!r}")
     with np.errstate(over="ignore", under="ignore"):
-        rounded = float(dtype(temperature))
+        try:
+            rounded = float(dtype(temperature))
+        except OverflowError:  # an int beyond every float
+            rounded = float("inf")
     if not 0 < rounded < float("inf"):
         raise ValueError(f"temperature must be positive and finite as {dtype.__name__}, not {temperature!r}")
     return rounded
@@ -102,6 +105,14 @@ def as_top_k(top_k: Any) -> tuple[int, ...]:
     if min(guesses) < 1:
         raise ValueError(f"top_k must hold numbers from 1 on, not {min(guesses)}")
     return tuple(sorted(guesses))
+
+
+def as_number_of_classes(classes: Any) -> int:
+    """Return a number of classes, 0 or more."""
+    count = _as_int(classes, "classes", "")
+    if count < 0:
+        raise ValueError(f"classes must be 0 or more, not {count}")
+    return count
 
 
 def as_bins(bins: Any) -> int:

@@ -6,6 +6,7 @@ Arguments, messages and exit codes; the work is done in ``files`` and ``demo.py`
 
 import argparse
 import importlib.util
+import io
 import os
 import signal
 import sys
@@ -15,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from . import __version__, _printing
 from .files import (
@@ -27,6 +30,8 @@ from .files import (
     memory,
     score_files,
 )
+from .files.checks import check_outputs
+from .scores import score
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2  # argparse's own
@@ -120,13 +125,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit code.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # ± where the terminal has none
     parser = build_parser()
     options = parser.parse_args(arguments)
     try:
         if options.command is None:
             parser.error("a command is needed: score, fit-temperature or demo")
         code: int = options.run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except DataError as error:
         complain(str(error))
         return EXIT_BAD_DATA
@@ -354,6 +363,8 @@ def score_options(options: argparse.Namespace) -> ScoreOptions:
 
 def run_score(options: argparse.Namespace) -> int:
     """Run ``score``."""
+    outputs = {"--per-sample": options.per_sample, "--resume": options.resume, "--report": options.report}
+    check_outputs([options.logits, options.targets, options.sample_weight], outputs)
     if options.report is not None:
         check_report(options.report)
     job = replace(
@@ -370,11 +381,11 @@ def run_score(options: argparse.Namespace) -> int:
     if options.report is not None:
         from . import report  # noqa: PLC0415  # needs matplotlib
 
-        assert result.report is not None
+        nothing = score(np.empty((0, max(1, result.totals.classes))), np.empty(0, np.int64))
         report.write_report(
             options.report,
             totals=result.totals,
-            data=result.report,
+            data=result.report or report.ReportData.of(nothing, 0, 0),
             worst=result.worst,
             title=Path(options.logits).name,
             details=report_details(options),
@@ -412,10 +423,6 @@ def check_report(path: Path) -> None:
         raise MissingLibraryError(str(error)) from error
     except ValueError as error:
         raise DataError(str(error)) from error
-    try:
-        path.open("ab").close()  # better now than when all is scored
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror}") from error
 
 
 def run_demo(options: argparse.Namespace) -> int:

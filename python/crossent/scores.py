@@ -200,11 +200,11 @@ def score(
         log_sum_exp=log_sum_exp,
         entropy=entropy,
         sum_of_squares=sum_of_squares,
-        valid=t != ignored if has_indices and ignored is not None else np.ones(positions, np.bool_),
+        valid=np.asarray(t != ignored) if has_indices and ignored is not None else np.ones(positions, np.bool_),
         classes=classes,
-        target=t if has_indices else None,
+        target=t.copy() if has_indices else None,
         rank=rank,
-        divergence=None if has_indices else (loss - _entropies(t)).astype(loss.dtype),
+        divergence=None if has_indices else np.asarray(loss - _entropies(t), loss.dtype),
     )
 
 

@@ -122,7 +122,7 @@ class Totals:
     def empty(classes: int, *, top_k: Sequence[int] = (1, 5), bins: int = 15) -> "Totals":
         """Return the totals of no rows, which change nothing when merged."""
         guesses, bins = _options.as_top_k(top_k), _options.as_bins(bins)
-        return Totals(classes, guesses, bins, None, Sums.empty(guesses, bins))
+        return Totals(_options.as_number_of_classes(classes), guesses, bins, None, Sums.empty(guesses, bins))
 
     def merge(self, other: "Totals") -> "Totals":
         """Return the totals of the rows of both; ``a + b`` is the same.
@@ -140,6 +140,8 @@ class Totals:
             ...
         ValueError: totals with classes=10 and with classes=12 can't be merged
         """
+        if not isinstance(other, Totals):
+            raise TypeError(f"totals can be merged with totals, not with {type(other).__name__}")
         for name in ("classes", "top_k", "bins", "targets"):
             mine, others = getattr(self, name), getattr(other, name)
             if mine != others and not (name == "targets" and None in (mine, others)):
@@ -148,6 +150,9 @@ class Totals:
 
     def __add__(self, other: "Totals") -> "Totals":
         return self.merge(other) if isinstance(other, Totals) else NotImplemented
+
+    def __radd__(self, other: Any) -> "Totals":
+        return self if isinstance(other, int) and other == 0 else NotImplemented  # the start of sum()
 
     def __repr__(self) -> str:
         accuracy = "" if self.targets == CLASS_PROBABILITIES else f", accuracy={self.accuracy()!r}"
@@ -178,7 +183,10 @@ class Totals:
         """
         from . import _totals_json  # noqa: PLC0415  # json is not worth everybody's time
 
-        settings, sums = _totals_json.loads(text)
+        try:
+            settings, sums = _totals_json.loads(text)
+        except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+            raise ValueError(f"these are no totals that were written by to_json: {error!r}") from error
         return Totals(**settings, sums=sums)
 
     @property

@@ -1,7 +1,10 @@
 """Whether files fit each other, and whether their values are what they are said to be."""
 
+import glob
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -9,7 +12,7 @@ from numpy.typing import NDArray
 
 from crossent import _explain, _options
 
-from .errors import DataError
+from .errors import DataError, OutputError
 from .sources import BFLOAT16_BITS, Index, Source
 
 InputKind: TypeAlias = Literal["logits", "log-probabilities", "probabilities"]
@@ -43,6 +46,31 @@ def check_fit(
             f"not {sample_weight.dtype} of shape {sample_weight.shape}"
         )
     return class_axis
+
+
+def check_outputs(inputs: Sequence[str | None], outputs: Mapping[str, Path | None]) -> None:
+    """Raise OutputError if a file to be written is one that is read, is to be written twice, or can't be written."""
+    read = [path for spec in inputs if spec is not None for path in _files_of(spec)]
+    written: dict[str, Path] = {}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        if any(path.exists() and path.samefile(other) for other in read):
+            raise OutputError(f"{option} {path} is a file that is read: it would be overwritten")
+        for other_option, other in written.items():
+            if path.absolute() == other.absolute() or (path.exists() and other.exists() and path.samefile(other)):
+                raise OutputError(f"{option} and {other_option} name the same file, {path}")
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            reason = "is a directory" if path.is_dir() else "can't be written: is there no such directory, or no right?"
+            raise OutputError(f"{option} {path} {reason}")
+        written[option] = path
+
+
+def _files_of(spec: str) -> list[Path]:
+    """Return the files that may be meant by FILE, FILE:NAME or a pattern."""
+    names = {spec, spec.rpartition(":")[0] or spec}
+    found = [Path(match) for name in names for match in (glob.glob(name) or [name])]  # absolute ones too
+    return [file for path in found if path.exists() for file in (path, *(path.iterdir() if path.is_dir() else ()))]
 
 
 def outline(source: Source) -> NDArray[Any]:

@@ -112,6 +112,8 @@ def open_stream(options: ScoreOptions, stack: ExitStack) -> Stream:
 
     logits = opened(options.logits, LOGITS_NAMES)
     targets = opened(options.targets or options.logits, TARGET_NAMES)
+    if targets.fingerprint() == logits.fingerprint():
+        raise DataError(f"{logits.name} would be both the logits and their targets: name another file, or FILE:NAME")
     weight = None if options.sample_weight is None else opened(options.sample_weight, WEIGHT_NAMES)
     axis = checks.check_fit(logits, targets, weight, axis=options.axis, bfloat16=options.bfloat16)
     if axis == 0 and isinstance(logits, AnyPart):
