@@ -17,8 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from . import __version__, _printing
 from .files import (
     DataError,
@@ -31,7 +29,6 @@ from .files import (
     score_files,
 )
 from .files.checks import check_outputs
-from .scores import score
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2  # argparse's own
@@ -381,11 +378,11 @@ def run_score(options: argparse.Namespace) -> int:
     if options.report is not None:
         from . import report  # noqa: PLC0415  # needs matplotlib
 
-        nothing = score(np.empty((0, max(1, result.totals.classes))), np.empty(0, np.int64))
+        assert result.report is not None
         report.write_report(
             options.report,
             totals=result.totals,
-            data=result.report or report.ReportData.of(nothing, 0, 0),
+            data=result.report,
             worst=result.worst,
             title=Path(options.logits).name,
             details=report_details(options),

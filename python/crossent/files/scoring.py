@@ -193,7 +193,7 @@ class Run:
         """Begin, or go on where a checkpoint says."""
         options = self.options
         if options.resume is None or not options.resume.exists():
-            return Result(0, Totals.empty(self.classes, **self.totals_options))
+            return Result(0, Totals.empty(self.classes, **self.totals_options), report=self._empty_report())
         found = Checkpoint.read(options.resume)
         found.check(options.resume, job)
         try:
@@ -209,6 +209,13 @@ class Run:
             raise DataError(f"{options.resume}: a damaged checkpoint: {error}") from error
         self.stream = replace(self.stream, plan=plan)
         return result
+
+    def _empty_report(self) -> "ReportData | None":
+        if not self.options.report:
+            return None
+        from crossent.report import ReportData  # noqa: PLC0415  # only if asked for
+
+        return ReportData.empty(self.stream.rows)
 
     def _write(self, path: Path, job: dict[str, Any], result: Result, per_sample: PerSampleFile | None) -> None:
         if per_sample is not None:

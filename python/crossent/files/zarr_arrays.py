@@ -25,8 +25,7 @@ class ZarrSource(BlockSource):
 
     def __init__(self, path: Path, name: str, array: Any) -> None:
         super().__init__()
-        # Through its text, since zarr names the byte order where NumPy leaves a native one out.
-        self.path, self.name, self._array, self.dtype = path, name, array, np.dtype(array.dtype.str)
+        self.path, self.name, self._array, self.dtype = path, name, array, array.dtype
         self.shape = tuple(array.shape)
 
     def blocks(self, first: int) -> Iterator[NDArray[Any]]:
@@ -35,7 +34,7 @@ class ZarrSource(BlockSource):
         row_bytes = max(1, math.prod(self.shape[1:]) * self.dtype.itemsize)
         step = chunk * max(1, BLOCK_BYTES // (chunk * row_bytes))
         for start in range(first // chunk * chunk, self.shape[0], step):
-            rows = self._array[start : min(start + step, self.shape[0])].view(self.dtype)
+            rows = self._array[start : min(start + step, self.shape[0])]
             yield rows[max(0, first - start) :]
 
     def read_any_part(self) -> None:
@@ -47,7 +46,7 @@ class ZarrSource(BlockSource):
         if self.forward and self.shape:
             return super().read(index, scratch)
         try:
-            return np.asarray(self._array[index]).view(self.dtype)
+            return np.asarray(self._array[index])
         except Exception as error:  # whatever a damaged chunk makes a codec raise
             raise DataError(f"{self.name}: can't be read: {error}") from error
 
