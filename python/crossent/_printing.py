@@ -157,7 +157,7 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         self._bar: Any = None
-        self._wanted = sys.stderr.isatty()
+        self._wanted = sys.stderr is not None and sys.stderr.isatty()
         return self
 
     def __exit__(self, *_: object) -> None:
