@@ -13,6 +13,7 @@
 #include "dispatch.h"
 #include "kept_memory.h"
 #include "loss.h"
+#include "main_thread.h"
 #include "parallel.h"
 #include "plain_call.h"
 #include "without_gil.h"
@@ -343,6 +344,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       throw py::import_error(std::string("CROSSENT_ISA: ") + error.what());
     }
   }
+  remember_main_thread();
   m.def("cross_entropy", &cross_entropy_binding);
   m.def("score", &score_binding);
   m.def("softmax", &softmax_binding);

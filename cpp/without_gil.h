@@ -13,6 +13,7 @@
 #endif
 
 #include "floating_point.h"
+#include "main_thread.h"
 #include "stop_requests.h"
 
 namespace crossent {
@@ -33,7 +34,7 @@ class ReleasedGil final : public StopRequests {
     Answer answer = Answer::go_on;
     if (PyErr_CheckSignals() != 0) {
       answer = Answer::stop;
-    } else if (!is_main_thread()) {
+    } else if (!in_main_thread()) {
       answer = Answer::go_on_for_good;
     }
     environment_.resume();
@@ -53,15 +54,6 @@ class ReleasedGil final : public StopRequests {
 #else
     PyEval_RestoreThread(state_);
 #endif
-  }
-
-  static bool is_main_thread() {
-    try {
-      const auto main = pybind11::module_::import("threading").attr("main_thread")();
-      return main.attr("ident").cast<unsigned long>() == PyThread_get_thread_ident();
-    } catch (pybind11::error_already_set&) {
-      return true;  // who knows
-    }
   }
 
   const DefaultFloatingPoint& environment_;

@@ -1,11 +1,13 @@
 """Ctrl-C ends a long call, whatever it computes: Python's signal handlers run while it does, in the main thread."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -64,6 +66,31 @@ def test_long_calls(name: str, threads: int) -> None:
     with pytest.raises(Alarm):
         CALLS[name]()
     assert time.monotonic() - started < PATIENCE_S
+
+
+@contextlib.contextmanager
+def profiled(note: Callable[[types.FrameType, str, object], None]) -> Iterator[None]:
+    sys.setprofile(note)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.usefixtures("alarm")
+def test_a_call_runs_no_python_code() -> None:
+    """A handler might run in it, and what it raises be lost."""
+    ran: list[str] = []
+
+    def note(frame: types.FrameType, event: str, _: object) -> None:
+        if event == "call":
+            ran.append(frame.f_code.co_name)
+
+    x, lse = endless(1 << 26, 1000), np.empty(1 << 26, np.float32)
+    signal.setitimer(signal.ITIMER_REAL, 3 * DELAY_S)
+    with pytest.raises(Alarm), profiled(note):
+        _core.logsumexp(x, lse)
+    assert ran[0] == "handler"
 
 
 @pytest.fixture
