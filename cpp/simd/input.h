@@ -50,12 +50,12 @@ class SegmentInput {
     for (ptrdiff_t p = 0; p < used; ++p) scale[p] = *s.scale * problem.unit;
   }
 
-  // Rows: as many as half a small L1 cache holds. Columns: fewer where the tile would leave a small L2 cache.
+  // Rows: as many as a small L2 cache holds with room to spare. Columns: fewer where the tile would leave a small L2 cache.
   ptrdiff_t positions_per_batch() const {
     const ptrdiff_t row_bytes = problem.classes * size_of(segment.logits.element);
     if (path == Path::tile) return batch_positions;
     if (path == Path::columns) return row_bytes * batch_positions <= (1 << 19) ? batch_positions : lanes<T>;
-    const ptrdiff_t rows = path == Path::rows ? (1 << 15) / row_bytes : chunk_classes / problem.classes;
+    const ptrdiff_t rows = path == Path::rows ? (1 << 16) / row_bytes : chunk_classes / problem.classes;
     return rows < 1 ? 1 : rows > batch_positions ? batch_positions : rows;
   }
 

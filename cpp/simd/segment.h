@@ -2,8 +2,8 @@
 // statistics, finish them to losses and coefficients, write the output. The logits of a batch stay in cache in between.
 #pragma once
 
+#include "one_pass.h"
 #include "output.h"
-#include "reduce.h"
 #include "score.h"
 
 namespace crossent::CROSSENT_ISA {
@@ -121,10 +121,27 @@ class SegmentKernel {
   void reduce_chunk_of_rows(ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
     const auto reduce = [&](const auto& terms) {
       for (ptrdiff_t p = 0; p < in_.positions; p += lanes<T>) {
-        reduce_rows<R>(in_, terms, c, classes, p, references_, out);
+        if (!reduce_in_one_pass<R>(terms, c, classes, p, out)) {
+          reduce_rows<R>(in_, terms, c, classes, p, references_, out);
+        }
       }
     };
     is_score() ? reduce(ScoreTerms{}) : in_.with_terms_of_rows(reduce);
+  }
+
+  // False where that can't be. Then it isn't tried for a while, since the next rows are likely to be of that kind.
+  template <class R, class Terms>
+  bool reduce_in_one_pass(const Terms&, ptrdiff_t c, ptrdiff_t classes, ptrdiff_t first, Statistics& out) {
+    if constexpr (has_one_pass<R> && Terms::is_plain) {
+      if (two_passes_left_ > 0) {
+        --two_passes_left_;
+      } else if (OnePass<R>(in_, c, classes, first).reduce(references_, out)) {
+        return true;
+      } else {
+        two_passes_left_ = 16;
+      }
+    }
+    return false;
   }
 
   void reduce_chunk_of_columns(ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
@@ -271,6 +288,7 @@ class SegmentKernel {
   const Problem& problem_;
   SegmentInput<T> in_;
   ptrdiff_t first_class_ = 0, end_class_ = 0;
+  int two_passes_left_ = 0;
   SegmentResult result_ = {0, 0, false};
   Accumulator<double> loss_sum_ = Accumulator<double>::of_nothing();
   Statistics statistics_, next_;
