@@ -67,16 +67,11 @@ CROSSENT_INLINE Vec<T> reduce(const Vec<T>& x, const Vec<T>& n) {
   }
 }
 
-// x as n ln 2 + r.
+// The n of x.
 template <class T>
-struct Reduced {
-  Vec<T> n, r;
-};
-template <class T>
-CROSSENT_INLINE Reduced<T> reduced(const Vec<T>& x) {
+CROSSENT_INLINE Vec<T> binary_order(const Vec<T>& x) {
   using C = ExpConstants<T>;
-  const Vec<T> n = round(fma(x, splat<T>(C::log2_e), splat<T>(-C::middle)));
-  return {n, reduce(x, n)};
+  return round(fma(x, splat<T>(C::log2_e), splat<T>(-C::middle)));
 }
 
 template <class C, class T>
@@ -96,14 +91,14 @@ CROSSENT_INLINE Vec<T> exp_of_reduced(const Vec<T>& r) {
 [[maybe_unused]] constexpr double scaled_exp_ulp = 1.0;
 template <class T, class C = ExpConstants<T>>
 CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& exponent) {
-  const Reduced<T> part = reduced(max(lower, x));
-  return scale_by_power_of_two(exp_of_reduced<C>(part.r), part.n + exponent);
+  const Vec<T> bounded = max(lower, x), n = binary_order(bounded);
+  return scale_by_power_of_two(exp_of_reduced<C>(reduce(bounded, n)), n + exponent);
 }
 // multiplier · exp(x) · 2^exponent.
 template <class T>
 CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& exponent,
                                         const Vec<T>& multiplier) {
-  const auto [n, r] = reduced(max(lower, x));
+  const Vec<T> bounded = max(lower, x), n = binary_order(bounded), r = reduce(bounded, n);
   const Vec<T> below = fma(rest_of_exp<ExpConstants<T>>(r), r * r, r);
   return scale_by_power_of_two(fma(below, multiplier, multiplier), n + exponent);
 }

@@ -133,6 +133,7 @@ CROSSENT_INLINE NativeMask32 equal(NativeF32 a, NativeF32 b) { return (NativeI32
 CROSSENT_INLINE NativeMask64 equal(NativeF64 a, NativeF64 b) { return (NativeI64)(a == b); }
 CROSSENT_INLINE NativeMask32 less(NativeF32 a, NativeF32 b) { return (NativeI32)(a < b); }
 CROSSENT_INLINE NativeMask64 less(NativeF64 a, NativeF64 b) { return (NativeI64)(a < b); }
+CROSSENT_INLINE NativeMask32 not_less(NativeF32 a, NativeF32 b) { return ~less(a, b); }
 CROSSENT_INLINE NativeF32 select(NativeMask32 m, NativeF32 a, NativeF32 b) {
   return (NativeF32)((m & (NativeI32)a) | (~m & (NativeI32)b));
 }

@@ -1,9 +1,9 @@
 // COMPILED ONCE PER INSTRUCTION SET. Rows of ordinary logits reduced to their statistics in a single pass, where
 // reduce.h needs one for the maximum and one for the sum. The bits are the same.
 //
-// exp(x) is summed as it is: a power of two less, exactly, than what reduce.h sums. The sum of every group of classes is
-// kept, with its maximum. Once the row's maximum is known, the few lanes of groups that have it are summed again without
-// it, and the groups are added up. All that holds while no exp(x) overflows or is denormal, and while none that
+// exp(x) is summed as it is: a power of two less, exactly, than what reduce.h sums. The sum of every group of classes
+// is kept, with its maximum. Once the row's maximum is known, the few lanes of groups that have it are summed again
+// without it, and the groups are added up. All that holds while no exp(x) overflows or is denormal, and while none that
 // counts here vanishes there or the other way round: see is_ordinary().
 #pragma once
 
@@ -16,7 +16,8 @@ namespace {
 template <class E>
 constexpr bool has_one_pass = parts == 1 && sizeof(typename E::Real) == 4;
 
-constexpr float vanishing_logit = -300;  // up to here exp(x) is 0 beside any ordinary maximum
+constexpr ptrdiff_t least_classes_of_one_pass = 256;  // fewer are no faster
+constexpr float vanishing_logit = -300;               // up to here exp(x) is 0 beside any ordinary maximum
 constexpr float least_logit = -87, largest_logit = 80, largest_gap = 125;  // exp(x) · 2^headroom is normal within them
 
 // A group of classes, or a part of one, lane by lane.
@@ -28,8 +29,8 @@ struct GroupPart {
 };
 
 CROSSENT_INLINE Vec<float> exp_of_ordinary(const Vec<float>& x) {
-  const Reduced<float> part = reduced(x);
-  return scale_by_power_of_two(exp_of_reduced<ExpConstants<float>>(part.r), part.n);
+  const Vec<float> n = binary_order(x);
+  return scale_by_power_of_two(exp_of_reduced<ExpConstants<float>>(reduce(x, n)), n);
 }
 
 // The largest logit of a row, and the least that doesn't vanish; nan in neither.
@@ -103,7 +104,8 @@ class MaximumLanes {
 
 // Whether the positions whose extremes these are can be summed in one pass.
 inline bool are_ordinary(const Vec<float>& largest, const Vec<float>& least) {
-  const uint32_t extraordinary = bits_of(less(splat(largest_logit), largest)) | bits_of(less(least, splat(least_logit))) |
+  const uint32_t extraordinary = bits_of(less(splat(largest_logit), largest)) |
+                                 bits_of(less(least, splat(least_logit))) |
                                  bits_of(less(splat(largest_gap), largest - least)) | bits_of(less(largest, least));
   return extraordinary == 0;
 }
@@ -147,8 +149,8 @@ class OnePass {
     GroupPart group[most_groups];
     for (ptrdiff_t i = 0; i < width; ++i) {
       const bool is_absent = i < begin || i >= end || is_skipped(i);
-      const Extremes extremes =
-          is_absent ? Extremes{splat(0.0f), splat(0.0f)} : row_groups<E>(row(i), classes_, group + (i - begin) * groups_);
+      const Extremes extremes = is_absent ? Extremes{splat(0.0f), splat(0.0f)}
+                                          : row_groups<E>(row(i), classes_, group + (i - begin) * groups_);
       largest_.put(i, extremes.largest);
       least_.put(i, extremes.least);
     }
@@ -203,7 +205,8 @@ class OnePass {
     return numbers == (1u << width) - 1;
   }
 
-  static constexpr ptrdiff_t most_lanes = 4 * width;  // that are summed again; rows of many equal logits take two passes
+  static constexpr ptrdiff_t most_lanes =
+      4 * width;  // that are summed again; rows of many equal logits take two passes
 
   const SegmentInput<float>& in_;
   const ptrdiff_t c_, classes_, groups_, first_, positions_;

@@ -80,6 +80,28 @@ CROSSENT_INLINE void each_group(const typename E::Storage* x, ptrdiff_t classes,
   }
 }
 
+// What the scores of a group are added up from, once its every exp is on its way: each would wait for the one before.
+template <class T>
+class ScoresOfGroup {
+ public:
+  CROSSENT_INLINE ScoresOfGroup() { clear(); }
+  CROSSENT_INLINE void put(int v, const Vec<T>& rest, const Vec<T>& gap) {
+    rest_[v] = rest;
+    gap_[v] = gap;
+  }
+  template <class Sums>
+  CROSSENT_INLINE void move_to(Sums& sums) {
+    repeat<group_terms>(CROSSENT_EACH(v) { sums.add_score(rest_[v], gap_[v]); });
+    clear();
+  }
+
+ private:
+  CROSSENT_INLINE void clear() {
+    repeat<group_terms>(CROSSENT_EACH(v) { rest_[v] = gap_[v] = splat<T>(0); });
+  }
+  Vec<T> rest_[group_terms], gap_[group_terms];
+};
+
 // The sums of a row, lane by lane. Meanwhile the memory gets `next`, as many elements, on their way: between two rows
 // or chunks the hardware would not think of it in time.
 template <class E, class Terms>
@@ -88,16 +110,27 @@ CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::
                                                               const Terms& terms,
                                                               const Reference<typename E::Real>& reference) {
   using T = typename E::Real;
+  constexpr bool scores_wait = Terms::has_scores && parts == 1;
   RunningSums<T, Terms> sums;
+  ScoresOfGroup<T> scores;
   each_group<E>(
       x, classes,
       [&](const Vec<T>& x_lanes, ptrdiff_t c, int v, FirstLanes present) __attribute__((always_inline)) {
         prefetch_line<E>(next + c, v);
         Vec<T> t = {};
         if constexpr (Terms::present) t = terms.along_classes(c + v * lanes<T>, present);
-        return terms_of(x_lanes, t, reference, sums);
+        if constexpr (scores_wait) {
+          return terms_of(x_lanes, t, reference, sums,
+                          [&](const auto& rest, const auto& gap)
+                              __attribute__((always_inline)) { scores.put(v, rest, gap); });
+        } else {
+          return terms_of(x_lanes, t, reference, sums);
+        }
       },
-      [&](const auto& group) __attribute__((always_inline)) { sums.add(group); });
+      [&](const auto& group) __attribute__((always_inline)) {
+        if constexpr (scores_wait) scores.move_to(sums);
+        sums.add(group);
+      });
   return sums;
 }
 

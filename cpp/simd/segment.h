@@ -119,10 +119,12 @@ class SegmentKernel {
   // R: the element of the rows, which may have been gathered.
   template <class R>
   void reduce_chunk_of_rows(ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
-    const auto reduce = [&](const auto& terms) {
-      for (ptrdiff_t p = 0; p < in_.positions; p += lanes<T>) {
-        if (!reduce_in_one_pass<R>(terms, c, classes, p, out)) {
-          reduce_rows<R>(in_, terms, c, classes, p, references_, out);
+    const auto reduce = [&]<class Terms>(const Terms& terms) {
+      if constexpr (rows_are_in_place<R, Terms>) {
+        for (ptrdiff_t p = 0; p < in_.positions; p += lanes<T>) {
+          if (!reduce_in_one_pass<R>(terms, c, classes, p, out)) {
+            reduce_rows<R>(in_, terms, c, classes, p, references_, out);
+          }
         }
       }
     };
@@ -133,6 +135,7 @@ class SegmentKernel {
   template <class R, class Terms>
   bool reduce_in_one_pass(const Terms&, ptrdiff_t c, ptrdiff_t classes, ptrdiff_t first, Statistics& out) {
     if constexpr (has_one_pass<R> && Terms::is_plain) {
+      if (classes < least_classes_of_one_pass) return false;
       if (two_passes_left_ > 0) {
         --two_passes_left_;
       } else if (OnePass<R>(in_, c, classes, first).reduce(references_, out)) {
@@ -209,12 +212,14 @@ class SegmentKernel {
 
   template <class O, bool logarithm>
   void write_chunk_of_row(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
-    const auto write = [&](const auto& terms) {
+    const auto write = [&]<class Terms>(const Terms& terms) {
       if (in_.path == Path::rows) {
-        using Y = OutputInPlace<O>;
-        write_row<Direct, Y, logarithm>(in_.template row<Direct>(p, c, classes), output<Y>(p, c), classes, terms,
-                                        references_, coefficients_, p, segment_.output.position_stride,
-                                        can_stream<Y> && segment_.output_streams);
+        if constexpr (rows_are_in_place<Direct, Terms>) {
+          using Y = OutputInPlace<O>;
+          write_row<Direct, Y, logarithm>(in_.template row<Direct>(p, c, classes), output<Y>(p, c), classes, terms,
+                                          references_, coefficients_, p, segment_.output.position_stride,
+                                          can_stream<Y> && segment_.output_streams);
+        }
       } else {
         T* x = in_.scratch_logits + p * classes;
         write_row<Plain, Plain, logarithm>(x, x, classes, terms, references_, coefficients_, p, 0, false);

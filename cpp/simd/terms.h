@@ -24,7 +24,8 @@ struct ScoreTerms {
 template <class T>
 struct BaseTerms {
   static constexpr int sums = 2, tree_sums = 2;
-  static constexpr bool is_plain = false, present = true, has_scores = false, has_mass = false;  // its sum over the classes is known
+  static constexpr bool is_plain = false, present = true, has_scores = false,
+                        has_mass = false;  // its sum over the classes is known
   const T* base;
 
   BaseTerms from_class(ptrdiff_t c) const { return {base + c}; }
