@@ -205,10 +205,7 @@ CROSSENT_INLINE typename E::Real load_one(const typename E::Storage* p) {
   if constexpr (sizeof(typename E::Storage) != 2) {
     return *p;
   } else {
-    typename E::Storage memory[element_lanes<E>] = {*p};
-    typename E::Real lane[element_lanes<E>];
-    store(lane, E::load(memory));
-    return lane[0];
+    return load_partial<E>(p, 1, 0).part[0][0];
   }
 }
 

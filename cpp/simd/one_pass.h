@@ -4,7 +4,7 @@
 // exp(x) is summed as it is: a power of two less, exactly, than what reduce.h sums. The sum of every group of classes
 // is kept, with its maximum. Once the row's maximum is known, the few lanes of groups that have it are summed again
 // without it, and the groups are added up. All that holds while no exp(x) overflows or is denormal, and while none that
-// counts here vanishes there or the other way round: see is_ordinary().
+// counts here vanishes there or the other way round: see are_ordinary().
 #pragma once
 
 #include "reduce.h"
@@ -12,9 +12,9 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-// With 32 registers and lanes that are masked for nothing it takes a third less time.
+// A sixth (AVX2) to a quarter (AVX-512) faster; where halves take long to convert, their second look is dear.
 template <class E>
-constexpr bool has_one_pass = parts == 1 && sizeof(typename E::Real) == 4;
+constexpr bool has_one_pass = sizeof(typename E::Real) == 4 && parts <= (sizeof(typename E::Storage) == 4 ? 2 : 1);
 
 constexpr ptrdiff_t least_classes_of_one_pass = 256;  // fewer are no faster
 constexpr float vanishing_logit = -300;               // up to here exp(x) is 0 beside any ordinary maximum
