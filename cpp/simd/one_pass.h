@@ -12,47 +12,61 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-// A sixth (AVX2) to a quarter (AVX-512) faster; where halves take long to convert, their second look is dear.
+// It takes a sixth to a quarter off the time, but for AVX2 only of floats.
 template <class E>
-constexpr bool has_one_pass = sizeof(typename E::Real) == 4 && parts <= (sizeof(typename E::Storage) == 4 ? 2 : 1);
+constexpr bool has_one_pass = parts == 1 || (parts == 2 && sizeof(typename E::Storage) == 4);
 
 constexpr ptrdiff_t least_classes_of_one_pass = 256;  // fewer are no faster
-constexpr float vanishing_logit = -300;               // up to here exp(x) is 0 beside any ordinary maximum
-constexpr float least_logit = -87, largest_logit = 80, largest_gap = 125;  // exp(x) · 2^headroom is normal within them
+
+// Up to `vanishing`, exp(x) is 0 beside any ordinary maximum. Within the other bounds it is normal, here and in units
+// of the maximum times 2^-headroom.
+template <class T>
+struct Ordinary;
+template <>
+struct Ordinary<float> {
+  static constexpr float vanishing = -300, least = -87, largest = 80, gap = 125;
+};
+template <>
+struct Ordinary<double> {
+  static constexpr double vanishing = -2300, least = -700, largest = 680, gap = 1050;
+};
+
+template <class T>
+CROSSENT_INLINE Vec<T> exp_of_ordinary(const Vec<T>& x) {
+  const Vec<T> n = binary_order(x);
+  return scale_by_power_of_two(exp_of_reduced<ExpConstants<T>>(reduce(x, n)), n);
+}
 
 // A group of classes, or a part of one, lane by lane.
+template <class T>
 struct GroupPart {
-  Vec<float> sum, maximum;
+  Vec<T> sum, maximum;
   friend CROSSENT_INLINE GroupPart operator+(const GroupPart& a, const GroupPart& b) {
     return {a.sum + b.sum, max(a.maximum, b.maximum)};
   }
 };
 
-CROSSENT_INLINE Vec<float> exp_of_ordinary(const Vec<float>& x) {
-  const Vec<float> n = binary_order(x);
-  return scale_by_power_of_two(exp_of_reduced<ExpConstants<float>>(reduce(x, n)), n);
-}
-
 // The largest logit of a row, and the least that doesn't vanish; nan in neither.
+template <class T>
 struct Extremes {
-  Vec<float> largest, least;
+  Vec<T> largest, least;
 };
 
 // The groups of a row, one after another.
-template <class E>
-CROSSENT_INLINE Extremes row_groups(const typename E::Storage* x, ptrdiff_t classes, GroupPart* groups) {
-  const Vec<float> zero = splat(0.0f), vanishing = splat(vanishing_logit);
+template <class E, class T>
+CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t classes, GroupPart<T>* groups) {
+  const Vec<T> zero = splat<T>(0), vanishing = splat(Ordinary<T>::vanishing);
   constexpr ptrdiff_t elements_ahead = 16384 / sizeof(typename E::Storage);
-  Extremes row = {splat(-__builtin_inff()), splat(__builtin_inff())};
+  Extremes<T> row = {splat(-(T)__builtin_inf()), splat((T)__builtin_inf())};
   each_group<E>(
       x, classes,
-      [&](const Vec<float>& x_lanes, ptrdiff_t c, int v, FirstLanes) __attribute__((always_inline)) {
+      [&](const Vec<T>& x_lanes, ptrdiff_t c, int v, FirstLanes) __attribute__((always_inline)) {
         prefetch_line<E>(x + c + elements_ahead, v);
         const auto counts = not_less(x_lanes, vanishing);
         row.least = select(counts, min(x_lanes, row.least), row.least);
-        return GroupPart{select(counts, exp_of_ordinary(x_lanes), zero), x_lanes};
+        return GroupPart<T>{select(counts, exp_of_ordinary(x_lanes), zero), x_lanes};
       },
-      [&](const GroupPart& group) __attribute__((always_inline)) {
+      [&](const GroupPart<T>& group) __attribute__((always_inline)) {
         row.largest = max(group.maximum, row.largest);
         *groups++ = group;
       });
@@ -60,15 +74,16 @@ CROSSENT_INLINE Extremes row_groups(const typename E::Storage* x, ptrdiff_t clas
 }
 
 // Lanes of groups that hold their row's maximum, up to a vector of them, to be summed again without it.
+template <class T>
 class MaximumLanes {
  public:
-  bool are_full() const { return used_ == lanes<float>; }
+  bool are_full() const { return used_ == lanes<T>; }
 
   // A lane of a group of `classes` classes from x on, whose sum is to be mended; and how often its row has the maximum.
   template <class E>
-  void put(const typename E::Storage* x, ptrdiff_t classes, float maximum, float* sum, double* count) {
+  void put(const typename E::Storage* x, ptrdiff_t classes, T maximum, T* sum, double* count) {
     for (int v = 0; v < group_terms; ++v) {
-      x_[v][used_] = v * lanes<float> < classes ? load_one<E>(x + v * lanes<float>) : -__builtin_inff();
+      x_[v][used_] = v * lanes<T> < classes ? load_one<E>(x + v * lanes<T>) : -(T)__builtin_inf();
     }
     maximum_[used_] = maximum;
     sum_[used_] = sum;
@@ -76,16 +91,16 @@ class MaximumLanes {
   }
 
   __attribute__((noinline)) void sum_again() {
-    const Vec<float> zero = splat(0.0f), one = splat(1.0f), maximum = load(maximum_);
-    Vec<float> count = zero;
-    const Vec<float> sum = tree_sum<group_terms>(CROSSENT_EACH(v) {
-      const Vec<float> x = load(x_[v]);
+    const Vec<T> zero = splat<T>(0), one = splat<T>(1), maximum = load(maximum_);
+    Vec<T> count = zero;
+    const Vec<T> sum = tree_sum<group_terms>(CROSSENT_EACH(v) {
+      const Vec<T> x = load(x_[v]);
       const auto is_maximum = equal(x, maximum);
       count = count + select(is_maximum, one, zero);
-      const Vec<float> e = select(not_less(x, splat(vanishing_logit)), exp_of_ordinary(x), zero);
+      const Vec<T> e = select(not_less(x, splat(Ordinary<T>::vanishing)), exp_of_ordinary(x), zero);
       return select(is_maximum, zero, e);
     });
-    alignas(64) float sums[lanes<float>], counts[lanes<float>];
+    alignas(64) T sums[lanes<T>], counts[lanes<T>];
     store(sums, sum);
     store(counts, count);
     for (int i = 0; i < used_; ++i) {
@@ -96,27 +111,29 @@ class MaximumLanes {
   }
 
  private:
-  alignas(64) float x_[group_terms][lanes<float>], maximum_[lanes<float>];
-  float* sum_[lanes<float>];
-  double* count_[lanes<float>];
+  alignas(64) T x_[group_terms][lanes<T>] = {}, maximum_[lanes<T>] = {};
+  T* sum_[lanes<T>];
+  double* count_[lanes<T>];
   int used_ = 0;
 };
 
 // Whether the positions whose extremes these are can be summed in one pass.
-inline bool are_ordinary(const Vec<float>& largest, const Vec<float>& least) {
-  const uint32_t extraordinary = bits_of(less(splat(largest_logit), largest)) |
-                                 bits_of(less(least, splat(least_logit))) |
-                                 bits_of(less(splat(largest_gap), largest - least)) | bits_of(less(largest, least));
-  return extraordinary == 0;
+template <class T>
+CROSSENT_INLINE bool are_ordinary(const Vec<T>& largest, const Vec<T>& least) {
+  using Bound = Ordinary<T>;
+  const uint32_t others = bits_of(less(splat(Bound::largest), largest)) | bits_of(less(least, splat(Bound::least))) |
+                          bits_of(less(splat(Bound::gap), largest - least)) | bits_of(less(largest, least));
+  return others == 0;
 }
 
 // reduce_rows() for ordinary logits without targets by class.
 template <class E>
 class OnePass {
-  static constexpr ptrdiff_t width = lanes<float>, group_classes = width * group_terms, most_groups = 256;
+  using T = typename E::Real;
+  static constexpr ptrdiff_t width = lanes<T>, group_classes = width * group_terms, most_groups = 256;
 
  public:
-  OnePass(const SegmentInput<float>& in, ptrdiff_t c, ptrdiff_t classes, ptrdiff_t first)
+  OnePass(const SegmentInput<T>& in, ptrdiff_t c, ptrdiff_t classes, ptrdiff_t first)
       : in_(in),
         c_(c),
         classes_(classes),
@@ -125,17 +142,17 @@ class OnePass {
         positions_(in.positions - first < width ? in.positions - first : width) {}
 
   // False, and nothing to rely on, if there are other logits.
-  bool reduce(References<float>& references, Statistics& out) {
+  bool reduce(References<T>& references, Statistics& out) {
     const ptrdiff_t at_once = groups_ * width <= most_groups ? width : most_groups / groups_;
     for (ptrdiff_t i = 0; i < width; ++i) {
-      totals_.put(i, Accumulator<float>::of_nothing());
+      totals_.put(i, Accumulator<T>::of_nothing());
       out.maximum[first_ + i] = 0;
       out.count[first_ + i] = is_skipped(i) ? 1 : 0;
     }
     for (ptrdiff_t i = 0; i < positions_; i += at_once) {
       if (!reduce_some(i, i + at_once < positions_ ? i + at_once : positions_, out)) return false;
     }
-    refer_to_maxima<float>(out, references, first_);
+    refer_to_maxima<T>(out, references, first_);
     totals_.take(out.rest + first_);
     return use_units_of_rows(references, out);
   }
@@ -146,19 +163,19 @@ class OnePass {
 
   // Positions begin … end - 1 from the first on, whose groups there is room for.
   bool reduce_some(ptrdiff_t begin, ptrdiff_t end, Statistics& out) {
-    GroupPart group[most_groups];
+    GroupPart<T> group[most_groups];
     for (ptrdiff_t i = 0; i < width; ++i) {
       const bool is_absent = i < begin || i >= end || is_skipped(i);
-      const Extremes extremes = is_absent ? Extremes{splat(0.0f), splat(0.0f)}
-                                          : row_groups<E>(row(i), classes_, group + (i - begin) * groups_);
+      const Extremes<T> extremes = is_absent ? Extremes<T>{splat<T>(0), splat<T>(0)}
+                                             : row_groups<E, T>(row(i), classes_, group + (i - begin) * groups_);
       largest_.put(i, extremes.largest);
       least_.put(i, extremes.least);
     }
-    const Vec<float> largest = largest_.folded([](const auto& a, const auto& b) { return max(a, b); });
-    const Vec<float> least = least_.folded([](const auto& a, const auto& b) { return min(a, b); });
+    const Vec<T> largest = largest_.folded([](const auto& a, const auto& b) { return max(a, b); });
+    const Vec<T> least = least_.folded([](const auto& a, const auto& b) { return min(a, b); });
     if (!are_ordinary(largest, least)) return false;
 
-    alignas(64) float maximum[width];
+    alignas(64) T maximum[width];
     store(maximum, largest);
     ptrdiff_t left = most_lanes;
     for (ptrdiff_t i = begin; i < end; ++i) {
@@ -170,49 +187,48 @@ class OnePass {
     maximum_lanes_.sum_again();
     for (ptrdiff_t i = begin; i < end; ++i) {
       if (is_skipped(i)) continue;
-      Accumulator<float> sum = Accumulator<float>::of_nothing();
+      Accumulator<T> sum = Accumulator<T>::of_nothing();
       for (ptrdiff_t g = 0; g < groups_; ++g) sum.add(group[(i - begin) * groups_ + g].sum);
       totals_.put(i, sum);
     }
     return true;
   }
 
-  ptrdiff_t leave_maxima_out(ptrdiff_t i, float maximum, GroupPart* group, ptrdiff_t left, Statistics& out) {
-    const Vec<float> all_maximum = splat(maximum);
+  ptrdiff_t leave_maxima_out(ptrdiff_t i, T maximum, GroupPart<T>* group, ptrdiff_t left, Statistics& out) {
+    const Vec<T> all_maximum = splat(maximum);
     for (ptrdiff_t g = 0; g < groups_; ++g) {
       uint32_t found = bits_of(equal(group[g].maximum, all_maximum));
       for (; found != 0 && --left >= 0; found &= found - 1) {
         const ptrdiff_t lane = __builtin_ctz(found), c = g * group_classes + lane;
         if (maximum_lanes_.are_full()) maximum_lanes_.sum_again();
-        maximum_lanes_.put<E>(row(i) + c, classes_ - c, maximum, reinterpret_cast<float*>(&group[g].sum) + lane,
-                              out.count + first_ + i);
+        maximum_lanes_.template put<E>(row(i) + c, classes_ - c, maximum, reinterpret_cast<T*>(&group[g].sum) + lane,
+                                       out.count + first_ + i);
       }
     }
     return left;
   }
 
   // From units of 1 to those of reduce_rows(); false if there was nan among the logits.
-  bool use_units_of_rows(const References<float>& references, Statistics& out) const {
-    Vec<double> exponent[2];
-    widen(load(references.exponent + first_), exponent[0], exponent[1]);
+  bool use_units_of_rows(const References<T>& references, Statistics& out) const {
     uint32_t numbers = 0;
-    for (int half = 0; half < 2; ++half) {
-      double* rest = out.rest + first_ + half * lanes<double>;
-      const Vec<double> scaled = scale_by_power_of_two(load(rest), exponent[half]);
-      numbers |= bits_of(equal(scaled, scaled)) << (half * lanes<double>);
-      store(rest, scaled);
+    for (ptrdiff_t i = 0; i < width; i += lanes<double>) {
+      double exponent[lanes<double>];
+      for (int k = 0; k < lanes<double>; ++k) exponent[k] = (double)references.exponent[first_ + i + k];
+      const Vec<double> rest = scale_by_power_of_two(load(out.rest + first_ + i), load(exponent));
+      numbers |= bits_of(equal(rest, rest)) << i;
+      store(out.rest + first_ + i, rest);
     }
     return numbers == (1u << width) - 1;
   }
 
-  static constexpr ptrdiff_t most_lanes =
-      4 * width;  // that are summed again; rows of many equal logits take two passes
+  // As many lanes at most are summed again: rows of many equal logits take two passes.
+  static constexpr ptrdiff_t most_lanes = 4 * width;
 
-  const SegmentInput<float>& in_;
+  const SegmentInput<T>& in_;
   const ptrdiff_t c_, classes_, groups_, first_, positions_;
-  RowTotals<float> totals_;
-  RowLanes<float> largest_, least_;
-  MaximumLanes maximum_lanes_;
+  RowTotals<T> totals_;
+  RowLanes<T> largest_, least_;
+  MaximumLanes<T> maximum_lanes_;
 };
 
 }  // namespace
