@@ -1,83 +1,28 @@
-// The functions of _core; with plain_call.cpp the only file that knows Python. Each function views its arrays (checked,
-// never converted), releases the GIL, calls C++.
+// The functions of _core, those of totals_bindings.cpp and plain_call.cpp apart; no other files know Python. Each
+// function views its arrays (checked, never converted), releases the GIL, calls C++.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <bit>
 #include <cstdlib>
 #include <memory>
 #include <optional>
 
 #include "binary_loss.h"
+#include "checked_arrays.h"
 #include "dispatch.h"
 #include "kept_memory.h"
 #include "loss.h"
 #include "main_thread.h"
 #include "parallel.h"
 #include "plain_call.h"
+#include "totals_bindings.h"
 #include "without_gil.h"
 
 namespace py = pybind11;
 using namespace crossent;
 
 namespace {
-
-[[noreturn]] void refuse(const char* name, const char* why) {
-  throw py::type_error(std::string("_core: ") + name + " " + why);
-}
-
-struct DtypeEntry {
-  char kind;
-  py::ssize_t bytes;
-  Scalar scalar;
-};
-
-// bfloat16 is known to NumPy as two opaque bytes.
-constexpr DtypeEntry dtypes[] = {
-    {'f', 4, Scalar::f32},     {'f', 8, Scalar::f64}, {'f', 2, Scalar::f16}, {'V', 2, Scalar::bf16},
-    {'b', 1, Scalar::boolean}, {'i', 1, Scalar::i8},  {'i', 2, Scalar::i16}, {'i', 4, Scalar::i32},
-    {'i', 8, Scalar::i64},     {'u', 1, Scalar::u8},  {'u', 2, Scalar::u16}, {'u', 4, Scalar::u32},
-    {'u', 8, Scalar::u64},
-};
-
-Scalar scalar_of(const py::array& a, const char* name) {
-  const py::dtype dtype = a.dtype();
-  for (const DtypeEntry& entry : dtypes) {
-    if (dtype.kind() != entry.kind || dtype.itemsize() != entry.bytes) continue;
-    const char order = dtype.byteorder();  // this machine's own may also be named
-    if (order != '=' && order != '|' && order != (std::endian::native == std::endian::little ? '<' : '>')) break;
-    return entry.scalar;
-  }
-  refuse(name, "has a dtype that the core doesn't take");
-}
-
-void check(const py::array& a, const char* name, bool is_written) {
-  const auto alignment_flag = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-  if (!(a.flags() & alignment_flag)) refuse(name, "is not aligned");
-  if (is_written && !a.writeable()) refuse(name, "is read-only");
-  for (py::ssize_t i = 0; i < a.ndim(); ++i) {
-    if (a.shape(i) > 1 && a.strides(i) % a.itemsize() != 0)
-      refuse(name, "has a stride that is no multiple of its item size");
-  }
-}
-
-Element element_of(const py::array& a, const char* name) {
-  switch (scalar_of(a, name)) {
-    case Scalar::f32:
-      return Element::f32;
-    case Scalar::f64:
-      return Element::f64;
-    case Scalar::f16:
-      return Element::f16;
-    case Scalar::bf16:
-      return Element::bf16;
-    default:
-      refuse(name, "is not floating");
-  }
-}
-
-bool is_absent(const py::handle& object) { return object.is_none(); }
 
 // The positions of `a`, which has `trailing` axes behind them, become the strides of one operand of the layout.
 void add_strides(const py::array& a, const char* name, int trailing, Layout& layout, LossOperand operand) {
@@ -95,8 +40,6 @@ Layout layout_of(const py::array& logits) {
   add_strides(logits, "logits", 1, layout, logits_operand);
   return layout;
 }
-
-void* data_of(const py::array& a) { return const_cast<void*>(a.data()); }
 
 Operand operand_with_classes(const py::array& a, const char* name, bool is_written, ptrdiff_t classes, Layout& layout,
                              LossOperand operand) {
@@ -351,6 +294,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.def("logsumexp", &logsumexp_binding);
   m.def("binary_cross_entropy", &binary_cross_entropy_binding);
   add_plain_calls(m.ptr());
+  add_totals(m);
   m.def("kept_bytes", &kept_bytes);
   m.def("release_memory", &release_memory);
   m.attr("kept_memory_smallest") = kept_memory_smallest;

@@ -12,10 +12,10 @@ from typing import Any
 import crossent
 import numpy as np
 import pytest
-from crossent import Scores, Totals, _sums
+from crossent import Scores, Totals, _core
 from crossent._counts import Counts
-from crossent._exact_sum import ExactSum, square_root, sum_by_group, sum_of_products
-from hypothesis import given
+from crossent._exact_sum import ExactSum, square_root, sum_by_group
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -45,28 +45,33 @@ class TestExactSum:
     def test_of_any_floats(self, values: list[float]) -> None:
         x = np.array(values, np.float64)
         assert sum_by_group(x)[0] == exact(x)
-        assert sum_of_products(x, x) == sum((Fraction(v) ** 2 for v in values), Fraction(0))
-        assert sum_of_products(x, x[::-1]) == sum(
-            (Fraction(a) * Fraction(b) for a, b in zip(values, values[::-1], strict=True)), Fraction(0)
-        )
 
     @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False)))
     def test_of_any_float32(self, values: list[float]) -> None:
         x = np.array(values, np.float32)
         assert sum_by_group(x)[0] == exact(x)
-        assert sum_of_products(x, x) == sum((Fraction(v) ** 2 for v in values), Fraction(0))
 
     @pytest.mark.parametrize("scale", [1e-300, 1.0, 1e280])
     def test_of_many(self, scale: float) -> None:
-        """More than a block, over 60 binary orders of magnitude, with cancellation."""
+        """Over 60 binary orders of magnitude, with cancellation."""
         x = RNG.normal(size=70_000) * 10.0 ** RNG.integers(-9, 9, 70_000) * scale
         group = RNG.integers(5, size=x.size)
         assert sum_by_group(x)[0] == exact(x)
+        assert float(sum_by_group(x)[0]) == math.fsum(x.tolist())
         assert sum_by_group(x, group, 6) == tuple(exact(x[group == i]) for i in range(6))
-        y = RNG.normal(size=x.size)
-        assert sum_of_products(x, y) == sum(
-            (Fraction(a) * Fraction(b) for a, b in zip(x.tolist(), y.tolist(), strict=True)), Fraction(0)
-        )
+
+    def test_largest_and_smallest(self) -> None:
+        """As many of the largest float64 as fill several digits' room for carries, and the smallest beside them."""
+        largest = np.finfo(np.float64).max
+        x = np.concatenate([np.full(5000, largest), [5e-324, -5e-324, 5e-324], np.full(4999, -largest)])
+        assert sum_by_group(x)[0] == Fraction(largest) + Fraction(5e-324)
+
+    def test_groups_are_checked(self) -> None:
+        sums = np.zeros((2, _core.exact_sum_digits), np.int64)
+        assert _core.add_by_group(np.ones(3), np.array([0, 2, 1]), sums) == 1
+        assert _core.add_by_group(np.ones(3), np.array([0, -1, 1]), sums) == 1
+        with pytest.raises(TypeError, match="group has a wrong size"):
+            _core.add_by_group(np.ones(3), np.array([0]), sums)
 
     def test_more_than_float64_holds(self) -> None:
         x = np.array([1e308, 1e308, 1e308, 5e-324, -1e308])
@@ -93,10 +98,83 @@ class TestExactSum:
                 middle = (Fraction(root) + Fraction(neighbour)) / 2
                 assert (value <= middle**2) if neighbour > root else middle < 0 or (value >= middle**2)
 
+
+class TestSums:
+    """What the core adds up, against fractions."""
+
+    figures = st.one_of(
+        st.floats(min_value=0), st.sampled_from([math.nan, 65536.0, 1e-30, 256.0, 700.0]), st.floats(0, 30)
+    )
+    weights = st.one_of(st.floats(0, 1e300), st.floats(0, 2))
+
+    @given(st.lists(st.tuples(figures, weights), max_size=12), st.sampled_from([np.float32, np.float64]), st.booleans())
+    @example([(2.5, 1.0)] * 1030, np.float32, False)
+    def test_of_any_figures(self, rows: list[tuple[float, float]], dtype: Any, weighted: bool) -> None:
+        with np.errstate(over="ignore"):
+            loss = np.array([loss for loss, _ in rows], np.float64).astype(dtype)
+        w = np.array([w if weighted else 1.0 for _, w in rows])
+        zeros = np.zeros(len(rows), dtype)
+        scores = replace(some_scores(len(rows)), **dict.fromkeys(("sum_of_squares", "confidence"), zeros))
+        scores = replace(scores, loss=loss, entropy=loss[::-1].copy(), valid=np.ones(len(rows), np.bool_))
+        scores = replace(scores, target=np.zeros(len(rows), np.int64), predicted=np.zeros(len(rows), np.int64))
+        sums = Totals.of(scores, sample_weight=w if weighted else None).sums
+        with np.errstate(over="ignore"):
+            terms = {"loss": w * loss, "entropy": w * scores.entropy, "brier": w * brier_without_squares(loss)}
+        for name, of_all in terms.items():
+            values = of_all[w > 0]
+            specials = [np.count_nonzero(own) for own in (values == np.inf, values == -np.inf, np.isnan(values))]
+            assert getattr(sums, name) == ExactSum(exact(values[np.isfinite(values)]), *specials)
+        finite = np.isfinite(terms["loss"]) & (w > 0)
+        pairs = list(zip(w[finite].tolist(), terms["loss"][finite].tolist(), strict=True))
+        assert sums.weight == exact(w)
+        assert sums.weight_squares == sum((Fraction(v) ** 2 for v in w.tolist()), Fraction(0))
+        assert sums.weight_losses == sum((Fraction(a) * Fraction(b) for a, b in pairs), Fraction(0))
+        assert sums.loss_squares == sum((Fraction(b) ** 2 for _, b in pairs), Fraction(0))
+        assert sums.non_finite == np.count_nonzero(~np.isfinite(loss) & (w > 0))
+
+    @given(st.lists(st.floats(0, 1)), st.integers(1, 40), st.sampled_from([np.float32, np.float64]))
+    def test_of_any_confidence(self, values: list[float], bins: int, dtype: Any) -> None:
+        confidence = np.array(values, np.float64).astype(dtype)
+        rows = replace(some_scores(len(values)), confidence=confidence, valid=np.ones(len(values), np.bool_))
+        rows = replace(rows, target=np.zeros(len(values), np.int64), predicted=np.zeros(len(values), np.int64))
+        sums = Totals.of(rows, bins=bins).sums
+        own = np.clip(np.ceil(confidence.astype(np.float64) * bins).astype(int) - 1, 0, bins - 1)
+        assert sums.bin_weight == tuple(np.bincount(own, minlength=bins).tolist())
+        assert sums.bin_confidence == tuple(exact(confidence[own == i]) for i in range(bins))
+        assert sums.confidence.finite == exact(confidence)
+
     def test_exp_of_minus(self) -> None:
-        x = np.concatenate([[0.0, 1e-300, 700, 1e6, np.inf], RNG.exponential(5, 10_000)])
-        np.testing.assert_allclose(_sums._exp_of_minus(x), np.exp(-x), rtol=0, atol=4e-16)
-        assert _sums._exp_of_minus(np.zeros(3, np.float32)).tolist() == [1, 1, 1]
+        x = np.concatenate([[0.0, 1e-300, 700, 1e6], RNG.exponential(5, 10_000)])
+        np.testing.assert_allclose((1 - brier_without_squares(x)) / 2, np.exp(-x), rtol=0, atol=6e-16)
+
+    @pytest.mark.parametrize(("field", "found"), [("target", "target 7 and"), ("predicted", "prediction -3, but")])
+    def test_classes_out_of_range(self, field: str, found: str) -> None:
+        scores = replace(some_scores(), valid=np.ones(200, np.bool_), target=np.zeros(200, np.int64))
+        getattr(scores, field)[150] = 7 if field == "target" else -3
+        with pytest.raises(ValueError, match=rf"row 150 .* {found}.* there are 7 classes"):
+            Totals.of(scores)
+
+    def test_figures_of_other_lengths(self) -> None:
+        with pytest.raises(ValueError, match="200 losses, but 3 elements of entropy"):
+            Totals.of(replace(some_scores(), entropy=np.ones(3)))
+
+    def test_weights_and_rows_without_probabilities(self) -> None:
+        scores = crossent.score([[np.nan, 0.0], [1.0, 0.0], [2.0, 0.0]], [0, 1, 0])
+        totals = Totals.of(scores, sample_weight=[2.0, 3.0, 0.5])
+        assert totals.accuracy() == 0.5 / 5.5
+        assert totals.reliability is not None
+        assert totals.reliability.weight.sum() == 3.5
+
+
+def brier_without_squares(loss: Array) -> Array:
+    """Return ``1 - 2 * exp(-loss)`` with the bits that the core has: every step is rounded alike everywhere."""
+    x = -np.fmin(loss, 700).astype(np.float64)
+    power = np.rint(x * (1 / math.log(2)))
+    x = (x - power * float.fromhex("0x1.62e42fefa0000p-1")) - power * float.fromhex("0x1.cf79abc9e3b3ap-40")
+    series = np.full(x.shape, 1 / math.factorial(13))
+    for n in range(12, -1, -1):
+        series = series * x + 1 / math.factorial(n)
+    return np.asarray(-2 * np.ldexp(series, power.astype(np.int32)) + 1)
 
 
 class TestCounts:
@@ -394,8 +472,9 @@ class TestArguments:
             ({"top_k": (0, 5)}, ValueError, "from 1 on, not 0"),
             ({"top_k": 5}, TypeError, "must be a sequence of integers, not 5"),
             ({"top_k": (2.5,)}, TypeError, "must be an integer, not 2.5"),
-            ({"bins": 0}, ValueError, "1 or more, not 0"),
+            ({"bins": 0}, ValueError, "1 to 1000, not 0"),
             ({"bins": 1.5}, TypeError, "must be an integer, not 1.5"),
+            ({"bins": 1001}, ValueError, "bins must be 1 to 1000, not 1001"),
         ],
     )
     def test_bad(self, options: dict[str, Any], error: type[Exception], found: str) -> None:

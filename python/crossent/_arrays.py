@@ -18,6 +18,8 @@ _VALUES = frozenset(map(np.dtype, (np.float16, np.float32, np.float64)))
 _INTEGERS = frozenset(map(np.dtype, "bBhHiIlLqQ"))
 _INT64 = np.dtype(np.int64)
 _FLOAT64 = np.dtype(np.float64)
+_FLOAT32 = np.dtype(np.float32)
+_BOOL = np.dtype(np.bool_)
 _INT64_LIMIT = 2**63
 
 
@@ -135,6 +137,31 @@ def as_sample_weight(weight: Any, shape: tuple[int, ...]) -> NDArray[np.float64]
     if array.shape != shape:
         raise ValueError(f"sample_weight must have the losses' shape {shape}, but its shape is {array.shape}")
     return _as_float64(array, "C", "A")
+
+
+def score_columns(scores: Any, weight: NDArray[np.float64] | None) -> tuple[NDArray[Any] | None, ...]:
+    """Return the figures of ``Scores`` as the core adds them up: of one axis, contiguous, None where there are none."""
+    size = scores.loss.size
+
+    def column(name: str, array: NDArray[Any], *dtypes: np.dtype[Any]) -> NDArray[Any]:
+        if array.size != size:
+            raise ValueError(f"these scores have {size} losses, but {array.size} elements of {name}")
+        return np.require(array, None if array.dtype in dtypes else dtypes[0], ["C", "A"]).ravel()
+
+    def figure(name: str) -> NDArray[Any]:
+        return column(name, getattr(scores, name), _FLOAT64, _FLOAT32)
+
+    def number(name: str) -> NDArray[Any] | None:
+        array = getattr(scores, name)
+        return None if array is None else column(name, array, _INT64)
+
+    further = "divergence" if scores.rank is None else "sum_of_squares"
+    return (
+        column("valid", scores.valid, _BOOL),
+        None if weight is None else weight.ravel(),
+        *map(figure, ("loss", "entropy", "confidence", further)),
+        *map(number, ("predicted", "target", "rank")),
+    )
 
 
 def as_grad_output(grad_output: Any, shape: tuple[int, ...]) -> float | NDArray[np.float64]:

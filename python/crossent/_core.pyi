@@ -62,6 +62,26 @@ def binary_cross_entropy(
     grad: _Values | None,  # out, x's shape
     /,
 ) -> float: ...  # the sum of the losses, or their mean
+def add_rows(  # columns of one axis, contiguous; a bad row, or -1
+    columns: tuple[
+        NDArray[Any] | None, ...
+    ],  # valid, weight, loss, entropy, confidence, further, predicted, target, rank
+    results: tuple[NDArray[np.int64] | None, ...],  # sums, not_finite, tallies, targets, predicted, correct, pairs
+    classes: int,
+    guesses: NDArray[np.int64],
+    bins: int,
+    /,
+) -> int: ...
+def add_by_group(  # finite values into the sums of their groups; a bad group, or -1
+    values: NDArray[np.float32] | NDArray[np.float64],
+    group: NDArray[np.int64] | None,
+    sums: NDArray[np.int64],  # (groups, exact_sum_digits)
+    /,
+) -> int: ...
+
+exact_sum_digits: int
+most_bins: int
+
 def kept_bytes(count: int, /) -> NDArray[np.uint8]: ...
 def release_memory() -> int: ...  # bytes
 

@@ -21,14 +21,18 @@ class Counts:
     def of(values: NDArray[np.int64], limit: int) -> "Counts":
         """Count the ``values`` of one axis, which are from 0 to ``limit - 1``."""
         if limit <= 4 * values.size:
-            dense = np.bincount(values, minlength=limit)
-            numbers = np.flatnonzero(dense)
-            return Counts(numbers, dense[numbers])
+            return Counts.of_dense(np.bincount(values, minlength=limit))
         ordered = np.sort(values)
         is_first = np.ones(ordered.shape, np.bool_)
         np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
         first = np.flatnonzero(is_first)
         return Counts(ordered[first], np.diff(first, append=ordered.size))
+
+    @staticmethod
+    def of_dense(counts: NDArray[np.int64]) -> "Counts":
+        """Return how often each number from 0 on occurred, given in an array."""
+        numbers = np.flatnonzero(counts)
+        return Counts(numbers, counts[numbers])
 
     def __add__(self, other: "Counts") -> "Counts":
         large, small = (self, other) if self.numbers.size >= other.numbers.size else (other, self)

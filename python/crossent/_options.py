@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from . import _core
+
 Reduction: TypeAlias = Literal["none", "mean", "sum"]
 
 
@@ -116,8 +118,8 @@ def as_number_of_classes(classes: Any) -> int:
 
 
 def as_bins(bins: Any) -> int:
-    """Return a number of bins, 1 or more."""
+    """Return a number of bins, from 1 to 1000."""
     count = _as_int(bins, "bins", "")
-    if count < 1:
-        raise ValueError(f"bins must be 1 or more, not {count}")
+    if not 1 <= count <= _core.most_bins:
+        raise ValueError(f"bins must be 1 to {_core.most_bins}, not {count}")
     return count

@@ -1,15 +1,17 @@
 """The sums behind ``Totals``: of the rows of some ``Scores``, and of two sums. What they mean is told in ``totals``."""
 
-import math
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _arrays, _core
 from ._counts import Counts
-from ._exact_sum import ExactSum, sum_by_group, sum_of_products
+from ._exact_sum import ROWS_AT_ONCE, ExactSum, empty_sums, fractions
 from .scores import Scores
 
 CONFUSION_CLASSES = 1000
@@ -17,7 +19,9 @@ CONFUSION_CLASSES = 1000
 
 Weights: TypeAlias = NDArray[np.float64] | None
 _ZERO, _NONE = Fraction(0), ExactSum()
-_BLOCK = 2**16  # rows at a time: intermediate results stay in the cache
+_DENSE = 4  # int64 of counts a row: fewer than its figures take
+#: The sums of the core, in its order (``Sum`` in ``cpp/totals.h``).
+_SUMS = ["loss", "entropy", "confidence", "further", "loss_squares", "weight", "weight_squares", "weight_losses"]
 
 
 @dataclass(frozen=True)
@@ -54,21 +58,9 @@ class Sums:
     @staticmethod
     def of(scores: Scores, weight: Weights, top_k: tuple[int, ...], bins: int) -> "Sums":
         """Return the sums of these rows."""
-        counted = scores.valid
         if weight is not None:
-            _check_weight(weight, counted)
-            counted = counted & (weight > 0)
-        rows, w = _flat(scores, counted), None if weight is None else weight[counted]
-        sums = replace(
-            Sums.empty(top_k, bins), rows=counted.size, ignored=counted.size - rows.loss.size, **_counts_of(rows)
-        )
-        for start in range(0, rows.loss.size, _BLOCK):
-            block = slice(start, start + _BLOCK)
-            own, own_w = rows.select(block), None if w is None else w[block]
-            values = _of_losses(own, own_w)
-            values |= _of_probabilities(own, own_w) if rows.rank is None else _of_ranks(own, own_w, top_k, bins)
-            sums += replace(Sums.empty(top_k, bins), **values)
-        return sums
+            _check_weight(weight, scores.valid)
+        return _Adding(scores, weight, top_k, bins).sums()
 
     def __add__(self, other: "Sums") -> "Sums":
         return Sums(*(_add(getattr(self, field.name), getattr(other, field.name)) for field in fields(Sums)))
@@ -87,121 +79,103 @@ def _check_weight(weight: NDArray[np.float64], valid: NDArray[np.bool_]) -> None
         )
 
 
-def _flat(scores: Scores, counted: NDArray[np.bool_]) -> Scores:
-    arrays: dict[str, Any] = {name: array.ravel() for name, array in scores.to_dict().items()}
-    flat = replace(scores, **arrays)
-    return flat if counted.all() else flat.select(np.flatnonzero(counted))  # faster than by a mask
+class _Adding:
+    """Rows and the room for what they add up to, in the terms of the core (``cpp/totals.h``)."""
 
+    def __init__(self, scores: Scores, weight: Weights, top_k: tuple[int, ...], bins: int) -> None:
+        self.classes, self.bins, self.is_of_class = scores.classes, bins, scores.rank is not None
+        self.rows, self.is_weighted = scores.loss.size, weight is not None
+        self.scores, self.columns = scores, _arrays.score_columns(scores, weight)
+        self.guesses = np.array([min(k, scores.classes) for k in top_k], np.int64)
+        numbers = len(top_k) + 2 * bins
+        self.digits = empty_sums(len(_SUMS) + numbers + bins)
+        self.not_finite = np.zeros((4, 3), np.int64)
+        self.tallies = np.zeros(2 + numbers, np.int64)
+        self.limits = {
+            "targets": self.classes,
+            "predicted": self.classes,
+            "correct": self.classes,
+            "pairs": self.classes**2,
+        }
+        if not self.is_of_class:
+            self.limits = {"predicted": self.classes}
+        elif self.classes > CONFUSION_CLASSES:
+            del self.limits["pairs"]
+        # Counted by the core where room for all that may occur is less than the rows take.
+        self.counts = {
+            name: np.zeros(limit, np.int64) if limit <= _DENSE * self.rows else None
+            for name, limit in self.limits.items()
+        }
 
-def _weighted(values: NDArray[Any], w: Weights) -> NDArray[Any]:
-    if w is None:
-        return values
-    with np.errstate(over="ignore"):
-        product: NDArray[np.float64] = np.multiply(values, w, dtype=np.float64)
-    return product
+    def sums(self) -> Sums:
+        """Add all rows up."""
+        dense = [self.counts.get(name) for name in ("targets", "predicted", "correct", "pairs")]
+        results = (self.digits, self.not_finite, self.tallies, *dense)
+        for start in range(0, self.rows, ROWS_AT_ONCE):
+            own = tuple(None if column is None else column[start : start + ROWS_AT_ONCE] for column in self.columns)
+            bad = _core.add_rows(own, results, self.classes, self.guesses, self.bins)
+            if bad >= 0:
+                raise ValueError(
+                    f"row {start + bad} of the scores has target {None if own[7] is None else own[7][bad]} and "
+                    f"prediction {own[6][bad]}, but there are {self.classes} classes"  # type: ignore[index]
+                )
+        return self._found()
 
+    def _found(self) -> Sums:
+        scored, non_finite, *tallies = self.tallies.tolist()
+        total = fractions(self.digits)
+        by_name = dict(zip(_SUMS, total, strict=False))
+        # A weight for each number of guesses, then weight, confidence and weight of hits of each bin.
+        split = np.cumsum([len(_SUMS), self.guesses.size, self.bins, self.bins])
+        hits, bin_weight, bin_confidence, bin_hits = (total[a:b] for a, b in pairwise([*split.tolist(), len(total)]))
+        if not self.is_weighted:
+            weights = tuple(map(Fraction, tallies))
+            split = np.cumsum([0, self.guesses.size, self.bins])
+            hits, bin_weight, bin_hits = (weights[a:b] for a, b in pairwise([*split.tolist(), len(weights)]))
+            by_name |= {
+                "weight": Fraction(scored),
+                "weight_squares": Fraction(scored),
+                "weight_losses": by_name["loss"],
+            }
+        terms = zip(("loss", "entropy", "confidence", "further"), self.not_finite.tolist(), strict=True)
+        exact = {name: ExactSum(by_name[name], *specials) for name, specials in terms}
+        if self.is_of_class:
+            confidence = exact["confidence"] + ExactSum(sum(bin_confidence, _ZERO))
+            brier, divergence = exact["further"], ExactSum()
+        else:
+            confidence, brier, divergence = exact["confidence"], ExactSum(), exact["further"]
+        return Sums(
+            rows=self.rows,
+            ignored=self.rows - scored,
+            non_finite=non_finite,
+            weight=by_name["weight"],
+            weight_squares=by_name["weight_squares"],
+            loss=exact["loss"],
+            weight_losses=by_name["weight_losses"],
+            loss_squares=by_name["loss_squares"],
+            entropy=exact["entropy"],
+            confidence=confidence,
+            brier=brier,
+            divergence=divergence,
+            hits=hits,
+            bin_weight=bin_weight,
+            bin_confidence=bin_confidence,
+            bin_hits=bin_hits,
+            **self._counts(),
+        )
 
-def _weight_where(mask: NDArray[np.bool_], w: Weights) -> Fraction:
-    return Fraction(int(np.count_nonzero(mask))) if w is None else sum_by_group(w[mask])[0]
-
-
-def _of_losses(rows: Scores, w: Weights) -> dict[str, Any]:
-    weighted, size = _weighted(rows.loss, w), rows.loss.size
-    total = ExactSum.of(weighted)
-    finite = weighted if total.is_finite else weighted[np.isfinite(weighted)]
-    if w is None:
-        weight = weight_squares = Fraction(size)
-        weight_losses = total.finite
-    else:
-        weight, weight_squares = sum_by_group(w)[0], sum_of_products(w, w)
-        weight_losses = sum_of_products(w if total.is_finite else w[np.isfinite(weighted)], finite)
-    return {
-        "non_finite": size - int(np.count_nonzero(np.isfinite(rows.loss))),
-        "weight": weight,
-        "weight_squares": weight_squares,
-        "loss": total,
-        "weight_losses": weight_losses,
-        "loss_squares": sum_of_products(finite, finite),
-        "entropy": ExactSum.of(_weighted(rows.entropy, w)),
-    }
-
-
-def _of_probabilities(rows: Scores, w: Weights) -> dict[str, Any]:
-    """Return what there is besides when targets are class probabilities."""
-    return {
-        "confidence": ExactSum.of(_weighted(rows.confidence, w)),
-        "divergence": ExactSum() if rows.divergence is None else ExactSum.of(_weighted(rows.divergence, w)),
-    }
-
-
-def _of_ranks(rows: Scores, w: Weights, top_k: tuple[int, ...], bins: int) -> dict[str, Any]:
-    """Return what there is besides when targets are class indices."""
-    assert rows.rank is not None
-    brier = _exp_of_minus(rows.loss)
-    brier *= -2
-    brier += 1
-    brier += rows.sum_of_squares
-    hits_of_top_k = tuple(_weight_where(rows.rank < min(k, rows.classes), w) for k in top_k)
-    confidence, is_hit, not_finite = rows.confidence, rows.rank == 0, ExactSum()
-    known = np.isfinite(confidence)
-    if not known.all():
-        not_finite = ExactSum.of(confidence[~known])
-        confidence, is_hit, w = confidence[known], is_hit[known], None if w is None else w[known]
-    hits = np.flatnonzero(is_hit)
-    in_bin = np.ceil(np.multiply(confidence, bins, dtype=np.float64)).astype(np.int64)
-    in_bin -= 1
-    in_bin = np.clip(in_bin, 0, bins - 1, out=in_bin)
-    bin_confidence = sum_by_group(_weighted(confidence, w), in_bin, bins)
-    return {
-        "brier": ExactSum.of(_weighted(brier, w)),
-        "hits": hits_of_top_k,
-        "confidence": not_finite + ExactSum(sum(bin_confidence, _ZERO)),
-        "bin_weight": _weight_by_group(w, in_bin, bins),
-        "bin_confidence": bin_confidence,
-        "bin_hits": _weight_by_group(None if w is None else w[hits], in_bin[hits], bins),
-    }
-
-
-def _weight_by_group(w: Weights, group: NDArray[np.int64], groups: int) -> tuple[Fraction, ...]:
-    if w is None:
-        return tuple(map(Fraction, np.bincount(group, minlength=groups).tolist()))
-    return sum_by_group(w, group, groups)
-
-
-def _counts_of(rows: Scores) -> dict[str, Any]:
-    known = np.isfinite(rows.confidence)
-    every = known.all()
-    predicted = rows.predicted if every else rows.predicted[known]
-    counts = {"predicted": Counts.of(predicted, rows.classes)}
-    if rows.target is None:
-        return counts
-    counts["targets"] = Counts.of(rows.target, rows.classes)
-    counts["correct"] = Counts.of(rows.target[np.flatnonzero(rows.rank == 0)], rows.classes)
-    if rows.classes <= CONFUSION_CLASSES:
-        pairs = (rows.target if every else rows.target[known]) * rows.classes
-        pairs += predicted
-        counts["pairs"] = Counts.of(pairs, rows.classes**2)
-    return counts
-
-
-def _exp_of_minus(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return ``exp(-values)`` for values of 0 and more, with an absolute error below 4e-16.
-
-    In additions and multiplications alone, which every machine rounds alike; NumPy's own differs between CPUs.
-    """
-    x: NDArray[np.float64] = -np.fmin(values, _EXP_LARGEST).astype(np.float64)
-    power = np.rint(x * (1 / math.log(2)))
-    x -= power * _LN2_HIGH
-    x -= power * _LN2_LOW
-    series = np.full(x.shape, _EXP_SERIES[0])
-    for coefficient in _EXP_SERIES[1:]:
-        series *= x
-        series += coefficient
-    np.ldexp(series, power.astype(np.int32), out=series)
-    return series
-
-
-_EXP_LARGEST = 700.0  # beyond, exp(-x) is nothing next to 1
-_EXP_SERIES = [1 / math.factorial(n) for n in range(13, -1, -1)]
-_LN2_HIGH = float.fromhex("0x1.62e42fefa0000p-1")  # 36 bits, so that a product with any power is exact
-_LN2_LOW = float.fromhex("0x1.cf79abc9e3b3ap-40")  # the rest of log(2)
+    def _counts(self) -> dict[str, Counts]:
+        found = {name: Counts.of_dense(dense) for name, dense in self.counts.items() if dense is not None}
+        missing = [name for name in self.counts if name not in found]
+        if missing:
+            valid, weight, _, _, confidence, _, predicted, target, rank = self.columns
+            counted = valid if weight is None else valid & (weight > 0)
+            known = counted & np.isfinite(confidence)
+            values: dict[str, Callable[[], NDArray[np.int64]]] = {
+                "predicted": lambda: predicted[known],
+                "targets": lambda: target[counted],
+                "correct": lambda: target[counted & (rank == 0)],
+                "pairs": lambda: target[known] * self.classes + predicted[known],
+            }
+            found |= {name: Counts.of(values[name](), self.limits[name]) for name in missing}
+        return found

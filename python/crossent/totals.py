@@ -105,8 +105,8 @@ class Totals:
         TypeError
             If an argument is of another type.
         ValueError
-            If a weight is negative, nan or infinite, ``sample_weight`` has another shape, or ``bins`` or an element of
-            ``top_k`` is below 1.
+            If a weight is negative, nan or infinite, ``sample_weight`` has another shape, an element of ``top_k`` is
+            below 1, or ``bins`` not from 1 to 1000.
         """
         if not isinstance(scores, Scores):
             raise TypeError(f"Totals.of takes the Scores that crossent.score returns, not {type(scores).__name__}")
