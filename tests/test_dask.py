@@ -142,7 +142,7 @@ def test_errors_before_computing(logits: Any, target: Any, options: dict[str, An
 
 
 def test_errors_of_options_of_totals() -> None:
-    with pytest.raises(ValueError, match="bins must be 1 or more, not 0"):
+    with pytest.raises(ValueError, match="bins must be 1 to 1000, not 0"):
         crossent.dask.totals(LOGITS, TARGET, bins=0)
     with pytest.raises(ValueError, match=r"losses' shape \(600,\), but its shape is \(9,\)"):
         crossent.dask.totals(LOGITS, TARGET, sample_weight=WEIGHT[:9])

@@ -114,7 +114,7 @@ class TestSums:
             loss = np.array([loss for loss, _ in rows], np.float64).astype(dtype)
         w = np.array([w if weighted else 1.0 for _, w in rows])
         zeros = np.zeros(len(rows), dtype)
-        scores = replace(some_scores(len(rows)), **dict.fromkeys(("sum_of_squares", "confidence"), zeros))
+        scores = replace(some_scores(len(rows)), sum_of_squares=zeros, confidence=zeros)
         scores = replace(scores, loss=loss, entropy=loss[::-1].copy(), valid=np.ones(len(rows), np.bool_))
         scores = replace(scores, target=np.zeros(len(rows), np.int64), predicted=np.zeros(len(rows), np.int64))
         sums = Totals.of(scores, sample_weight=w if weighted else None).sums
@@ -122,7 +122,7 @@ class TestSums:
             terms = {"loss": w * loss, "entropy": w * scores.entropy, "brier": w * brier_without_squares(loss)}
         for name, of_all in terms.items():
             values = of_all[w > 0]
-            specials = [np.count_nonzero(own) for own in (values == np.inf, values == -np.inf, np.isnan(values))]
+            specials = [int(np.count_nonzero(own)) for own in (values == np.inf, values == -np.inf, np.isnan(values))]
             assert getattr(sums, name) == ExactSum(exact(values[np.isfinite(values)]), *specials)
         finite = np.isfinite(terms["loss"]) & (w > 0)
         pairs = list(zip(w[finite].tolist(), terms["loss"][finite].tolist(), strict=True))
@@ -147,11 +147,11 @@ class TestSums:
         x = np.concatenate([[0.0, 1e-300, 700, 1e6], RNG.exponential(5, 10_000)])
         np.testing.assert_allclose((1 - brier_without_squares(x)) / 2, np.exp(-x), rtol=0, atol=6e-16)
 
-    @pytest.mark.parametrize(("field", "found"), [("target", "target 7 and"), ("predicted", "prediction -3, but")])
+    @pytest.mark.parametrize(("field", "found"), [("target", ", target 7, but"), ("predicted", "prediction -3,")])
     def test_classes_out_of_range(self, field: str, found: str) -> None:
         scores = replace(some_scores(), valid=np.ones(200, np.bool_), target=np.zeros(200, np.int64))
         getattr(scores, field)[150] = 7 if field == "target" else -3
-        with pytest.raises(ValueError, match=rf"row 150 .* {found}.* there are 7 classes"):
+        with pytest.raises(ValueError, match=rf"row 150 .*{found}.* there are 7 classes"):
             Totals.of(scores)
 
     def test_figures_of_other_lengths(self) -> None:

@@ -85,7 +85,7 @@ class _Adding:
     def __init__(self, scores: Scores, weight: Weights, top_k: tuple[int, ...], bins: int) -> None:
         self.classes, self.bins, self.is_of_class = scores.classes, bins, scores.rank is not None
         self.rows, self.is_weighted = scores.loss.size, weight is not None
-        self.scores, self.columns = scores, _arrays.score_columns(scores, weight)
+        self.columns: tuple[Any, ...] = _arrays.score_columns(scores, weight)
         self.guesses = np.array([min(k, scores.classes) for k in top_k], np.int64)
         numbers = len(top_k) + 2 * bins
         self.digits = empty_sums(len(_SUMS) + numbers + bins)
@@ -115,10 +115,11 @@ class _Adding:
             own = tuple(None if column is None else column[start : start + ROWS_AT_ONCE] for column in self.columns)
             bad = _core.add_rows(own, results, self.classes, self.guesses, self.bins)
             if bad >= 0:
-                raise ValueError(
-                    f"row {start + bad} of the scores has target {None if own[7] is None else own[7][bad]} and "
-                    f"prediction {own[6][bad]}, but there are {self.classes} classes"  # type: ignore[index]
-                )
+                predicted, target = self.columns[6], self.columns[7]
+                found = f"prediction {predicted[start + bad]}"
+                if target is not None:
+                    found += f", target {target[start + bad]}"
+                raise ValueError(f"row {start + bad} of the scores has {found}, but there are {self.classes} classes")
         return self._found()
 
     def _found(self) -> Sums:

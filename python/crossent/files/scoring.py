@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,10 +64,29 @@ class Result:
     """What is known of the rows up to ``rows``. Replaced as a whole, so that an interruption finds a whole one."""
 
     rows: int
-    totals: Totals
+    parts: tuple[Totals, ...]
+    """Of these rows, one behind the other: merged as ``with_part`` says."""
     worst: tuple[WorstRow, ...] = ()
     report: "ReportData | None" = None
     first_nan: int | None = None
+    slabs: int = 0
+    """How many there were in this run."""
+
+    @property
+    def totals(self) -> Totals:
+        """Of all the rows."""
+        return reduce(Totals.merge, self.parts)
+
+
+def with_part(parts: tuple[Totals, ...], number: int, part: Totals) -> tuple[Totals, ...]:
+    """Return the parts with one more, which is that of this number, counted from 1.
+
+    Two of equal size are merged, as digits of a binary number that is counted up: what many have added up to, which
+    may be a million counts, is seldom merged. The first part stays as it is.
+    """
+    while number % 2 == 0:
+        part, parts, number = parts[-1].merge(part), parts[:-1], number // 2
+    return (*parts, part)
 
 
 class Unfinished(Exception):  # it need not be an error
@@ -166,6 +186,7 @@ class Run:
                 raise Unfinished(checkpoint, self.result.rows, stream.rows, error) from error
             if options.resume is not None:
                 options.resume.unlink(missing_ok=True)
+        result = replace(result, parts=(result.totals,), slabs=0)
         self._notes(result)
         return result
 
@@ -193,7 +214,7 @@ class Run:
         """Begin, or go on where a checkpoint says."""
         options = self.options
         if options.resume is None or not options.resume.exists():
-            return Result(0, Totals.empty(self.classes, **self.totals_options), report=self._empty_report())
+            return Result(0, (Totals.empty(self.classes, **self.totals_options),), report=self._empty_report())
         found = Checkpoint.read(options.resume)
         found.check(options.resume, job)
         try:
@@ -204,7 +225,7 @@ class Run:
                 report = ReportData.from_json(found.report)
             worst = tuple(WorstRow(**{**row, "row": tuple(row["row"])}) for row in found.worst)
             plan = Plan(**{**found.plan, "workers": self.stream.plan.workers})
-            result = Result(found.rows, Totals.from_json(found.totals), worst, report, found.first_nan)
+            result = Result(found.rows, (Totals.from_json(found.totals),), worst, report, found.first_nan)
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(f"{options.resume}: a damaged checkpoint: {error}") from error
         self.stream = replace(self.stream, plan=plan)
@@ -280,7 +301,7 @@ class Run:
         nan = np.isnan(scores.loss)
         result = Result(
             slab.rows,
-            Totals.of(scores, sample_weight=weight, **self.totals_options),
+            (Totals.of(scores, sample_weight=weight, **self.totals_options),),
             worst,
             report,
             slab.first_row + int(nan.argmax()) if nan.any() else None,
@@ -316,10 +337,11 @@ class Run:
             report = all_before.report.merge(report)
         return Result(
             slab.first_row + slab.rows,
-            all_before.totals.merge(of_slab.totals),
+            with_part(all_before.parts, all_before.slabs + 1, *of_slab.parts),
             merge_worst(all_before.worst, of_slab.worst, self.options.worst),
             report,
             of_slab.first_nan if all_before.first_nan is None else all_before.first_nan,
+            all_before.slabs + 1,
         )
 
     def _notes(self, result: Result) -> None:

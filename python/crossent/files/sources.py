@@ -116,8 +116,9 @@ def fingerprint_of_file(path: Path) -> list[Any]:
 class RawSource:
     """Values that lie in a file as they do in memory, in C or Fortran order.
 
-    They are read, not mapped: a mapped file that another process cuts short ends this one. Reading parts of a few MiB
-    into the same memory is as fast, since what is read stays in the processor's cache.
+    They are read, not mapped: a mapped file that another process cuts short, or whose disk fails, ends this one. And
+    to map a part of a few MiB, page by page, takes longer than to read it into memory that stays in the processor's
+    cache: 283 and 78 to 190 microseconds for 2 MiB on the machine of ``bench/files.py``.
     """
 
     bfloat16: bool
@@ -152,19 +153,19 @@ class RawSource:
 
     def _read_c_order(self, shape: tuple[int, ...], index: Index, scratch: Scratch | None) -> NDArray[Any]:
         extents = tuple(part.stop - part.start for part in index)
-        out = np.empty(extents, self.dtype) if scratch is None else scratch.array(extents, self.dtype)
-        if out.size == 0:
-            return out
+        if 0 in extents:
+            return np.empty(extents, self.dtype)
         # A run is contiguous in the file: behind axis `last`, the axes are whole.
         last = len(shape) - 1
         while last > 0 and extents[last] == shape[last]:
             last -= 1
         run = math.prod(extents[last:]) * self.dtype.itemsize
-        memory = out.reshape(-1).view(np.uint8).data
         strides = [math.prod(shape[axis + 1 :]) * self.dtype.itemsize for axis in range(len(shape))]
         first = self._offset + sum(part.start * stride for part, stride in zip(index, strides, strict=True))
         with nullcontext(scratch.open(self.path)) if scratch else open_file(self.path) as file:
             self._check_unchanged(file)
+            out = np.empty(extents, self.dtype) if scratch is None else scratch.array(extents, self.dtype)
+            memory = out.reshape(-1).view(np.uint8).data
             for number, outer in enumerate(np.ndindex(*extents[:last])):
                 start = first + sum(i * stride for i, stride in zip(outer, strides, strict=False))
                 self._fill(memory[number * run : (number + 1) * run], file.fileno(), start)
