@@ -32,7 +32,7 @@ def as_label_smoothing(label_smoothing: Any) -> float:
 
 
 def as_temperature(temperature: Any, dtype: type[np.floating[Any]]) -> float:
-    """Return a positive number, as close to what was given as this dtype has one."""
+    """Return a positive number, not denormal, as close to what was given as this dtype has one."""
     if isinstance(temperature, bool) or not isinstance(temperature, (float, int, np.floating, np.integer)):
         raise TypeError(f"temperature must be a positive number, not {temperature!r}")
     with np.errstate(over="ignore", under="ignore"):
@@ -40,8 +40,11 @@ def as_temperature(temperature: Any, dtype: type[np.floating[Any]]) -> float:
             rounded = float(dtype(temperature))
         except OverflowError:  # an int beyond every float
             rounded = float("inf")
-    if not 0 < rounded < float("inf"):
-        raise ValueError(f"temperature must be positive and finite as {dtype.__name__}, not {temperature!r}")
+    if not float(np.finfo(dtype).tiny) <= rounded < float("inf"):  # the inverse of a smaller one may be inf
+        raise ValueError(
+            f"temperature must be positive and finite, as {dtype.__name__} from {np.finfo(dtype).tiny:.3g} on, "
+            f"not {temperature!r}"
+        )
     return rounded
 
 
@@ -107,6 +110,14 @@ def as_top_k(top_k: Any) -> tuple[int, ...]:
     if min(guesses) < 1:
         raise ValueError(f"top_k must hold numbers from 1 on, not {min(guesses)}")
     return tuple(sorted(guesses))
+
+
+def as_count(k: Any) -> int:
+    """Return a number of rows, 0 or more."""
+    count = _as_int(k, "k", "")
+    if count < 0:
+        raise ValueError(f"k must be 0 or more, not {count}")
+    return count
 
 
 def as_number_of_classes(classes: Any) -> int:

@@ -46,7 +46,7 @@ def worst_table(worst: Sequence[WorstRow]) -> list[str]:
             str(row.row[0] if len(row.row) == 1 else row.row),
             f"{row.loss:.6g}",
             "" if row.target is None else str(row.target),
-            str(row.predicted),
+            "" if row.predicted is None else str(row.predicted),
             percent(row.confidence),
         )
         for row in worst
@@ -190,3 +190,8 @@ class Progress:
             complain(message)
 
         return say
+
+
+def complain(message: str) -> None:
+    """Write a message for the user where it doesn't mix with results."""
+    print(f"crossent: {message}", file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ from . import _arrays, _core, _explain, _options, _outputs
 ELEMENTS_AT_ONCE = 2**15
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scores:
     """The figures of each row, in arrays of the shape of the target (without the classes); in nats where logarithms.
 
@@ -86,8 +86,7 @@ class Scores:
 
         Rows with a loss of nan come before all others; equal losses in order of position.
         """
-        if k < 0:
-            raise ValueError(f"k must be 0 or more, not {k}")
+        k = _options.as_count(k)
         positions = np.flatnonzero(self.valid)
         loss = self.loss.ravel()[positions]
         size = np.where(np.isnan(loss), np.inf, loss)
@@ -104,6 +103,9 @@ class Scores:
         """
         if not scores:
             raise ValueError("concatenate needs at least one Scores, but the sequence is empty")
+        for i, other in enumerate(scores):
+            if not isinstance(other, Scores):
+                raise TypeError(f"concatenate takes Scores, but scores[{i}] is {other!r}")
         first, names = scores[0], list(scores[0].to_dict())
         for i, other in enumerate(scores):
             if other.classes != first.classes:

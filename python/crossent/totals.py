@@ -180,7 +180,11 @@ class Totals:
         ------
         ValueError
             If the text is something else, of a later version, or damaged; the message tells what was found.
+        TypeError
+            If it is no text.
         """
+        if not isinstance(text, (str, bytes)):
+            raise TypeError(f"from_json takes the text that to_json returned, not {type(text).__name__}")
         from . import _totals_json  # noqa: PLC0415  # json is not worth everybody's time
 
         try:

@@ -2,7 +2,6 @@
 
 import glob
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -49,21 +48,56 @@ def check_fit(
 
 
 def check_outputs(inputs: Sequence[str | None], outputs: Mapping[str, Path | None]) -> None:
-    """Raise OutputError if a file to be written is one that is read, is to be written twice, or can't be written."""
-    read = [path for spec in inputs if spec is not None for path in _files_of(spec)]
+    """Raise OutputError if a file to be written is one that is read, is to be written twice, or can't be written.
+
+    Nor may it come to lie among the shards that are read: the next run would take it for one of them.
+    """
+    specs = [spec for spec in inputs if spec is not None]
+    read = [path for spec in specs for path in _files_of(spec)]
     written: dict[str, Path] = {}
     for option, path in outputs.items():
         if path is None:
             continue
         if any(path.exists() and path.samefile(other) for other in read):
             raise OutputError(f"{option} {path} is a file that is read: it would be overwritten")
+        for spec in specs:
+            if _would_be_read(path, spec):
+                raise OutputError(
+                    f"{option} {path} would be one of the files of {spec} the next time: write it elsewhere"
+                )
         for other_option, other in written.items():
             if path.absolute() == other.absolute() or (path.exists() and other.exists() and path.samefile(other)):
                 raise OutputError(f"{option} and {other_option} name the same file, {path}")
-        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-            reason = "is a directory" if path.is_dir() else "can't be written: is there no such directory, or no right?"
-            raise OutputError(f"{option} {path} {reason}")
+        if path.is_dir():
+            raise OutputError(f"{option} {path} is a directory")
+        _check_writable(option, path)
         written[option] = path
+
+
+def _would_be_read(path: Path, spec: str) -> bool:
+    """Whether a file lies in a directory that is read (a Zarr store, shards), or matches a pattern."""
+    names = {spec, spec.rpartition(":")[0] or spec}
+    inside = any(Path(name).is_dir() and path.resolve().is_relative_to(Path(name).resolve()) for name in names)
+    return inside or any(
+        glob.has_magic(name) and not Path(name).exists() and path.absolute().match(str(Path(name).absolute()))
+        for name in names
+    )
+
+
+def _check_writable(option: str, path: Path) -> None:
+    """Find out by writing: rights alone don't tell."""
+    partial = path.with_name(path.name + ".partial")  # what is written first
+    was_there = partial.exists()
+    try:
+        with partial.open("ab"):
+            pass
+        if not was_there:
+            partial.unlink()
+        if path.exists():
+            with path.open("ab"):
+                pass
+    except OSError as error:
+        raise OutputError(f"{option} {path} can't be written: {error.strerror}") from error
 
 
 def _files_of(spec: str) -> list[Path]:

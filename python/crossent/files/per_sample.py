@@ -86,6 +86,11 @@ class PerSampleFile:
         self._write_header((self._rows,))
         self.close()
 
+    def discard(self) -> None:
+        """Stop where no row is written, and leave nothing."""
+        self.close()
+        self.partial.unlink()
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

@@ -116,6 +116,8 @@ def score_files(
         If a file is missing, unreadable, of the wrong type or shape, or holds something that can't be scored.
     MissingLibraryError
         If a format needs a library that isn't there.
+    OutputError
+        If ``per_sample`` or ``resume`` can't be written, or is a file that is read.
     Unfinished
         After Ctrl-C, or an error halfway: what was finished is in a checkpoint.
     """
@@ -153,6 +155,10 @@ class Run:
     def run(self, on_progress: Callable[[int, int, int], None]) -> Result:
         """Score all rows."""
         options = self.options
+        checks.check_outputs(
+            [options.logits, options.targets, options.sample_weight],
+            {"--per-sample": options.per_sample, "--resume": options.resume},
+        )
         with ExitStack() as stack:
             stream = self.stream = open_stream(options, stack)
             self.classes = stream.logits.shape[stream.axis]
@@ -178,10 +184,12 @@ class Run:
                 if per_sample is not None:
                     per_sample.finish()
             except (KeyboardInterrupt, DataError, OSError) as error:
+                if self.result.rows == 0:
+                    if per_sample is not None:
+                        per_sample.discard()
+                    raise
                 if per_sample is not None:
                     per_sample.leave()
-                if self.result.rows == 0:
-                    raise
                 self._write(checkpoint, job, self.result, None)
                 raise Unfinished(checkpoint, self.result.rows, stream.rows, error) from error
             if options.resume is not None:

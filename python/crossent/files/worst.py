@@ -19,7 +19,8 @@ class WorstRow:
     """Its position, counted from 0: an index into the targets."""
     target: int | None
     """None with class probabilities as targets."""
-    predicted: int
+    predicted: int | None
+    """None for a row without probabilities."""
     loss: float
     confidence: float
 
@@ -45,7 +46,7 @@ def worst_rows(scores: Scores, first_row: int, positions: tuple[int, ...], count
         WorstRow(
             row=tuple(map(int, np.unravel_index(first_row + place, positions))) if positions else (),
             target=None if scores.target is None else int(scores.target[place]),
-            predicted=int(scores.predicted[place]),
+            predicted=int(scores.predicted[place]) if np.isfinite(scores.confidence[place]) else None,
             loss=float(scores.loss[place]),
             confidence=float(scores.confidence[place]),
         )

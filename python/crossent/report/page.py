@@ -134,7 +134,7 @@ def _worst_table(worst: Sequence[Any]) -> str:
         cells = [
             position(one.row),
             str(one.target),
-            str(one.predicted),
+            "–" if one.predicted is None else str(one.predicted),
             percent(one.confidence),
             decimal(one.loss, 4),
             decimal(math.exp(-one.loss), 2) if one.loss >= 0 else "–",

@@ -75,8 +75,8 @@ def _foot(part: SubFigure, worst: Sequence[Any]) -> None:
     columns = (0.03, 0.36, 0.50, 0.66, 0.80)
     step = 0.8 / (MOST_WORST_ROWS + 1)
     lines = [heads] + [
-        (position(one.row), "–" if one.target is None else str(one.target), str(one.predicted),
-         percent(one.confidence), decimal(one.loss, 4))
+        (position(one.row), "–" if one.target is None else str(one.target),
+         "–" if one.predicted is None else str(one.predicted), percent(one.confidence), decimal(one.loss, 4))
         for one in worst[:MOST_WORST_ROWS]
     ]  # fmt: skip
     for number, line in enumerate(lines):
