@@ -158,6 +158,17 @@ class TestSums:
         with pytest.raises(ValueError, match="200 losses, but 3 elements of entropy"):
             Totals.of(replace(some_scores(), entropy=np.ones(3)))
 
+    def test_columns_of_any_layout(self) -> None:
+        """Made by hand: other strides, byte orders and dtypes, read-only."""
+        scores = some_scores()
+        whole = {name: np.asarray(array) for name, array in scores.to_dict().items()}
+        twice = {name: np.repeat(array, 2)[::2] for name, array in whole.items()}
+        swapped = {name: array.astype(array.dtype.newbyteorder()) for name, array in whole.items()}
+        for array in swapped.values():
+            array.flags.writeable = False
+        for columns in (twice, swapped, {**whole, "rank": whole["rank"].astype(np.int16)}):
+            assert Totals.of(replace(scores, **columns)) == Totals.of(scores)  # type: ignore[arg-type]
+
     def test_weights_and_rows_without_probabilities(self) -> None:
         scores = crossent.score([[np.nan, 0.0], [1.0, 0.0], [2.0, 0.0]], [0, 1, 0])
         totals = Totals.of(scores, sample_weight=[2.0, 3.0, 0.5])
