@@ -5,7 +5,7 @@ into memory of its own, again and again, and looking at nothing. ``memory`` is `
 memory, in the same number of threads: no scorer of files can be faster. ``bound`` is what follows from both where the
 same processors have to read and to score: ``1 / (1 / read + 1 / memory)``. ``score`` is
 ``crossent.files.score_files``, totals included. Warm: the file is in the system's page cache. Cold: it was dropped from
-there before every pass; what is read then is at the mercy of the disk, so that passes alternate and the median counts.
+there before every pass; what is read then is at the mercy of the disk, so that passes take turns and the median counts.
 """
 
 import argparse
@@ -120,11 +120,15 @@ def measure(dtype: str, classes: int, options: argparse.Namespace, threads: int)
             }
             for name, value in runs.items():
                 warm[name] += [value] if number else []  # the first warms up
-        for _ in range(2 * options.passes):
-            drop(logits, targets)
-            cold["read"].append(seconds(lambda: read(logits, threads, READS[1])))
-            drop(logits, targets)
-            cold["score"].append(seconds(lambda: score_files(job, print)))
+        runs_of_disk: dict[str, Callable[[], object]] = {
+            "read": lambda: read(logits, threads, READS[1]),
+            "score": lambda: score_files(job, print),
+        }
+        for number in range(4 * options.passes):
+            for name in sorted(cold, reverse=bool(number % 2)):
+                drop(logits, targets)
+                time.sleep(0.2)
+                cold[name].append(seconds(runs_of_disk[name]))
     rate = {name: size / min(values) / 1e9 for name, values in warm.items()}
     rate["bound"] = 1 / (1 / rate["read"] + 1 / rate["memory"])
     of_disk = {name: size / statistics.median(values) / 1e9 for name, values in cold.items()}
