@@ -1,5 +1,5 @@
-// The functions of _core, those of totals_bindings.cpp and plain_call.cpp apart; no other files know Python. Each
-// function views its arrays (checked, never converted), releases the GIL, calls C++.
+// The functions of _core; with plain_call.cpp the only file that knows Python. Each function views its arrays (checked,
+// never converted), releases the GIL, calls C++.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -287,7 +287,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       throw py::import_error(std::string("CROSSENT_ISA: ") + error.what());
     }
   }
-  remember_main_thread();
+  remember_main_thread(py::module_::import("threading").attr("main_thread")().attr("ident").cast<unsigned long>());
   m.def("cross_entropy", &cross_entropy_binding);
   m.def("score", &score_binding);
   m.def("softmax", &softmax_binding);

@@ -1,6 +1,6 @@
 #include "main_thread.h"
 
-#include <pybind11/pybind11.h>
+#include <Python.h>
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
@@ -19,10 +19,7 @@ unsigned long main_thread = 0;
 
 }  // namespace
 
-void remember_main_thread() {
-  const auto thread = pybind11::module_::import("threading").attr("main_thread")();
-  main_thread = thread.attr("ident").cast<unsigned long>();
-}
+void remember_main_thread(unsigned long ident) { main_thread = ident; }
 
 bool in_main_thread() { return PyThread_get_thread_ident() == main_thread; }
 

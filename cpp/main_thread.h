@@ -4,8 +4,8 @@
 
 namespace crossent {
 
-// When the module is imported, with the GIL. Throws pybind11::error_already_set.
-void remember_main_thread();
+// When the module is imported: what Python's threading.main_thread().ident is then.
+void remember_main_thread(unsigned long ident);
 
 bool in_main_thread();
 
