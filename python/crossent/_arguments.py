@@ -83,8 +83,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if arguments and arguments[0] in commands:
         name = arguments[0]
         return commands[name].parse_intermixed_args(arguments[1:], argparse.Namespace(command=name))
-    options = parser.parse_args(arguments)
-    return parser.error(f"a command is needed: {', '.join(commands)}, not {options.command!r}")
+    parser.parse_args(arguments)  # helps, tells the version, or knows what is wrong
+    return parser.error(f"a command is needed: {', '.join(commands)}")
 
 
 def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:

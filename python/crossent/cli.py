@@ -41,11 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:
         complain("stdout is closed: what was found could not be shown")
         return EXIT_FAILURE
-    options = _arguments.parse(sys.argv[1:] if arguments is None else list(arguments))
     try:
+        options = _arguments.parse(sys.argv[1:] if arguments is None else list(arguments))
         code = COMMANDS[options.command](options)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except DataError as error:
         complain(str(error))
         return EXIT_BAD_DATA
