@@ -27,16 +27,6 @@ class ExactSum:
     negative_infinite: int = 0
     nan: int = 0
 
-    @staticmethod
-    def of(values: NDArray[Any]) -> "ExactSum":
-        """Return the sum of one axis of float32 or float64."""
-        return ExactSum(
-            sum_by_group(values)[0],
-            int(np.count_nonzero(values == np.inf)),
-            int(np.count_nonzero(values == -np.inf)),
-            int(np.count_nonzero(np.isnan(values))),
-        )
-
     @property
     def is_finite(self) -> bool:
         """Whether every number in the sum is finite."""
