@@ -11,8 +11,9 @@ import hypothesis
 import pytest
 from crossent import _core
 
-hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
-hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2000)
+slow = [hypothesis.HealthCheck.too_slow]  # a busy machine is no fault of a test
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50, suppress_health_check=slow)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2000, suppress_health_check=slow)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

@@ -140,7 +140,7 @@ def test_signals(number: int, code: int) -> None:
     """A process stops soon, says how to go on, and its words hold."""
     program = (
         "import sys, time; from crossent import cli, _printing\n"
-        "def show(*_):\n    print('on', flush=True); time.sleep(0.05)\n"
+        "def show(*_):\n    print('on', flush=True); time.sleep(5)\n"
         "_printing.Progress.show = lambda self, *_: show()\n"
         "sys.exit(cli.main(sys.argv[1:]))"
     )
