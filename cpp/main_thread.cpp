@@ -20,6 +20,7 @@ unsigned long main_thread = 0;
 }  // namespace
 
 void remember_main_thread() {
+  if (PyInterpreterState_Get() != PyInterpreterState_Main()) return;  // a subinterpreter's own handles no signal
   const auto thread = pybind11::module_::import("threading").attr("main_thread")();
   main_thread = thread.attr("ident").cast<unsigned long>();
 }

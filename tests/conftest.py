@@ -49,5 +49,6 @@ def num_threads() -> Iterator[None]:
 @pytest.fixture
 def python_environment() -> dict[str, str]:
     """Return the environment of a fresh interpreter that finds what this one does, with no limit on its threads."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "CROSSENT_"))}
+    ours = ("OMP_", "KMP_", "CROSSENT_")  # scikit-learn, too, sets some
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return environment | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OPENBLAS_NUM_THREADS": "1"}

@@ -21,7 +21,7 @@ from crossent import _core
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
 
 DELAY_S = 0.05
-PATIENCE_S = 10  # every call below takes far longer than that if it isn't interrupted: its arrays are views of little
+PATIENCE_S = 10  # of CPU time, however busy others are. Every call takes longer uninterrupted; its arrays are views
 
 
 class Alarm(Exception):
@@ -62,10 +62,10 @@ CALLS: dict[str, Callable[[], object]] = {
 def test_long_calls(name: str, threads: int) -> None:
     crossent.set_num_threads(threads)
     signal.setitimer(signal.ITIMER_REAL, DELAY_S)
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(Alarm):
         CALLS[name]()
-    assert time.monotonic() - started < PATIENCE_S
+    assert time.process_time() - started < PATIENCE_S
 
 
 @contextlib.contextmanager
@@ -245,6 +245,7 @@ import os, signal, threading, time
 import numpy as np, crossent
 
 x = np.broadcast_to(np.float32(1), (1 << 27, 1000))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs don't have
 try:
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
     crossent.logsumexp(x)

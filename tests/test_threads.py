@@ -178,7 +178,7 @@ def test_operating_system_threads_of_many_callers(python_environment: dict[str, 
     program = "CALLS = 60\n" + CALLERS + "print(len(wrong), most[0] - 18)"
     wrong, helpers = map(int, run(program, python_environment, OMP_NUM_THREADS="4"))
     assert wrong == 0
-    assert 3 <= helpers <= 4 * 3 + 6  # six, for those about to end
+    assert 3 <= helpers < 36  # 12, and those about to end, which a busy machine lists for a while
 
 
 def test_many_callers_at_once() -> None:
