@@ -33,9 +33,14 @@ def dtype(request: pytest.FixtureRequest) -> cases.Tolerance:
 
 
 @pytest.fixture(autouse=True)
-def small_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands that tests call as functions find the memory of a process of their own, not that of the whole suite."""
-    monkeypatch.setattr("crossent.files.memory.resident_bytes", lambda: 100 * 2**20)
+def small_process() -> Iterator[None]:
+    """Commands that tests call as functions find the memory of a process of their own, not that of the whole suite.
+
+    (Without the fixture monkeypatch, for which pytest-run-parallel would run every test in one thread.)
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("crossent.files.memory.resident_bytes", lambda: 100 * 2**20)
+        yield
 
 
 @pytest.fixture
