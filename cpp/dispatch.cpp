@@ -10,6 +10,10 @@
 #include <intrin.h>
 #endif
 
+#if defined(__x86_64__) && !defined(CROSSENT_BASELINE_ONLY)
+#define CROSSENT_HAS_AVX
+#endif
+
 namespace crossent {
 
 #define CROSSENT_DECLARE(isa)                   \
@@ -20,7 +24,7 @@ namespace crossent {
   }
 #define CROSSENT_KERNELS(isa, is_supported) {#isa, is_supported, isa::segment_float, isa::segment_double, isa::binary}
 
-#if defined(__x86_64__)
+#if defined(CROSSENT_HAS_AVX)
 CROSSENT_DECLARE(avx512)
 CROSSENT_DECLARE(avx2)
 #endif
@@ -30,7 +34,7 @@ namespace {
 
 bool always() { return true; }
 
-#if defined(__x86_64__)
+#if defined(CROSSENT_HAS_AVX)
 // All features that the compiler may use at a level, with the operating system's support for their registers.
 #if defined(_WIN32)  // where clang's __builtin_cpu_supports has no library behind it
 bool has_bits(int value, unsigned bits) { return (static_cast<unsigned>(value) & bits) == bits; }
@@ -70,7 +74,7 @@ bool has_v4() {
 #endif
 
 constexpr Kernels best_first[] = {
-#if defined(__x86_64__)
+#if defined(CROSSENT_HAS_AVX)
     CROSSENT_KERNELS(avx512, has_v4),
     CROSSENT_KERNELS(avx2, has_v3),
 #endif
@@ -78,7 +82,7 @@ constexpr Kernels best_first[] = {
 };
 
 const Kernels* best() {
-#if defined(__x86_64__)
+#if defined(CROSSENT_HAS_AVX)
   __builtin_cpu_init();
 #endif
   for (const Kernels& kernels : best_first) {

@@ -19,7 +19,9 @@ unsigned long main_thread = 0;
 
 }  // namespace
 
-void remember_main_thread(unsigned long ident) { main_thread = ident; }
+void remember_main_thread(unsigned long ident) {
+  if (PyInterpreterState_Get() == PyInterpreterState_Main()) main_thread = ident;  // a subinterpreter handles no signal
+}
 
 bool in_main_thread() { return PyThread_get_thread_ident() == main_thread; }
 

@@ -11,8 +11,9 @@ import hypothesis
 import pytest
 from crossent import _core
 
-hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
-hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2000)
+slow = [hypothesis.HealthCheck.too_slow]  # a busy machine is no fault of a test
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50, suppress_health_check=slow)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2000, suppress_health_check=slow)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
@@ -32,9 +33,14 @@ def dtype(request: pytest.FixtureRequest) -> cases.Tolerance:
 
 
 @pytest.fixture(autouse=True)
-def small_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands that tests call as functions find the memory of a process of their own, not that of the whole suite."""
-    monkeypatch.setattr("crossent.files.memory.resident_bytes", lambda: 100 * 2**20)
+def small_process() -> Iterator[None]:
+    """Commands that tests call as functions find the memory of a process of their own, not that of the whole suite.
+
+    (Without the fixture monkeypatch, for which pytest-run-parallel would run every test in one thread.)
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("crossent.files.memory.resident_bytes", lambda: 100 * 2**20)
+        yield
 
 
 @pytest.fixture
@@ -48,5 +54,6 @@ def num_threads() -> Iterator[None]:
 @pytest.fixture
 def python_environment() -> dict[str, str]:
     """Return the environment of a fresh interpreter that finds what this one does, with no limit on its threads."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "CROSSENT_"))}
+    ours = ("OMP_", "KMP_", "CROSSENT_")  # scikit-learn, too, sets some
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return environment | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OPENBLAS_NUM_THREADS": "1"}

@@ -186,6 +186,13 @@ LOSS_MISTAKES = (
     Mistake(TypeError, replace("ignore_index", 1.0)),
     Mistake(ValueError, replace("reduction", "median")),
 )
+SCORE_MISTAKES = (
+    *LOSS_MISTAKES[:11],
+    *LOSS_MISTAKES[13:16],
+    Mistake(ValueError, replace("temperature", 0.0)),
+    Mistake(ValueError, replace("temperature", np.nan)),
+    Mistake(TypeError, replace("temperature", "2")),
+)
 OUT_MISTAKES: dict[str, tuple[type[Exception], Callable[[Array], Any]]] = {
     "shape": (ValueError, lambda x: np.zeros((*x.shape, 1), x.dtype.newbyteorder("="))),
     "dtype": (TypeError, lambda x: np.zeros(x.shape, np.int64)),
@@ -197,7 +204,8 @@ OUT_MISTAKES: dict[str, tuple[type[Exception], Callable[[Array], Any]]] = {
 
 def try_call(random: Random) -> str:
     """Make a call up, make the call, check what it returns or raises; return a name for what was done."""
-    return random.choice((try_cross_entropy, try_cross_entropy, try_cross_entropy, try_activation, try_binary))(random)
+    kinds = (try_cross_entropy, try_cross_entropy, try_cross_entropy, try_score, try_activation, try_binary)
+    return random.choice(kinds)(random)
 
 
 def outcome(function: Callable[..., Any], arguments: Options, error: type[Exception] | None) -> Any:
@@ -241,12 +249,18 @@ def spoil(random: Random, arguments: Options, mistakes: tuple[Mistake, ...], log
     return mistake.error
 
 
-def try_cross_entropy(random: Random) -> str:
+def some_class_axis(random: Random) -> tuple[tuple[int, ...], int]:
+    """Return a shape and one of its axes, which has classes if there are positions."""
     shape = some_shape(random)
     axis = random.randrange(len(shape))
+    if shape[axis] == 0 and 0 not in shape[:axis] + shape[axis + 1 :]:
+        shape = (*shape[:axis], 3, *shape[axis + 1 :])
+    return shape, axis
+
+
+def try_cross_entropy(random: Random) -> str:
+    shape, axis = some_class_axis(random)
     classes = shape[axis]
-    if classes == 0 and 0 not in shape[:axis] + shape[axis + 1 :]:
-        classes, shape = 3, (*shape[:axis], 3, *shape[axis + 1 :])
     x, tolerance = some_logits(random, shape)
     reduction = random.choice(cases.REDUCTIONS)
     arguments: Options = {"logits": x, "weight": None, "axis": axis, "reduction": reduction, "ignore_index": -100}
@@ -292,6 +306,34 @@ def try_cross_entropy(random: Random) -> str:
     cases.assert_close(loss, expected.loss, tolerance.result, SLACK * ulps, "loss")
     cases.assert_close(grad, expected.grad, grad.dtype, gradient_ulps(tolerance, grad), "gradient", expected.magnitude)
     return "cross_entropy"
+
+
+@np.errstate(invalid="ignore")
+def try_score(random: Random) -> str:
+    shape, axis = some_class_axis(random)
+    x, tolerance = some_logits(random, shape)
+    ignore_index = some_ignore_index(random, shape[axis])
+    target = some_target(random, shape, axis, ignore_index)
+    temperature = random.choice((1.0, 1.0, 0.5, 3.0))
+    arguments: Options = {"logits": x, "target": target, "axis": axis, "ignore_index": ignore_index}
+    arguments["temperature"] = temperature
+    error = spoil(random, arguments, SCORE_MISTAKES, "logits")
+    scores = outcome(crossent.score, arguments, error)
+    if scores is None or x.size == 0:
+        return "score"
+    kind = tolerance.result
+    divided = np.moveaxis(x.astype(kind) / kind.type(temperature), axis, -1)
+    labels = target if ignore_index is None else np.where(target == ignore_index, -100, target.astype(np.int64))
+    expected = reference.scores(divided, labels.astype(np.int64))
+    right = reference.cross_entropy(divided, labels, axis=-1, reduction="none", ignore_index=-100)
+    cases.assert_close(scores.loss, right.loss, kind, SLACK * tolerance.loss, "loss of a score")
+    np.testing.assert_array_equal(scores.predicted, expected.predicted)
+    np.testing.assert_array_equal(scores.rank, expected.rank)
+    for name in ("confidence", "log_sum_exp", "entropy", "sum_of_squares"):
+        figure = getattr(scores, name)
+        magnitude = np.maximum(np.abs(figure), np.abs(divided.max(axis=-1))) if name == "log_sum_exp" else None
+        cases.assert_close(figure, getattr(expected, name), kind, SLACK * 4, name, magnitude)
+    return "score"
 
 
 def gradient_ulps(tolerance: cases.Tolerance, grad: Array) -> float:

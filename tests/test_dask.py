@@ -38,8 +38,9 @@ def cluster() -> Iterator[Any]:
     """Two worker processes on this machine."""
     distributed = pytest.importorskip("distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
+    timeouts = {f"distributed.comm.timeouts.{what}": "300s" for what in ("connect", "tcp")}  # for a busy machine
     with (
-        dask.config.set({"distributed.admin.tick.limit": "1h"}),
+        dask.config.set({"distributed.admin.tick.limit": "1h", **timeouts}),
         distributed.LocalCluster(**options, silence_logs=50) as workers,
         distributed.Client(workers, set_as_default=False) as client,
     ):

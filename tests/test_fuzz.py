@@ -3,11 +3,10 @@
 from random import Random
 
 import fuzzed
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.randoms(use_true_random=False))
 def test_shrinkable(random: Random) -> None:
     fuzzed.try_call(random)

@@ -139,8 +139,9 @@ def test_a_checkpoint_that_was_damaged() -> None:
 def test_signals(number: int, code: int) -> None:
     """A process stops soon, says how to go on, and its words hold."""
     program = (
-        "import sys, time; from crossent import cli, _printing\n"
-        "def show(*_):\n    print('on', flush=True); time.sleep(0.05)\n"
+        "import signal, sys, time; from crossent import cli, _printing\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background jobs don't have
+        "def show(*_):\n    print('on', flush=True); time.sleep(5)\n"
         "_printing.Progress.show = lambda self, *_: show()\n"
         "sys.exit(cli.main(sys.argv[1:]))"
     )

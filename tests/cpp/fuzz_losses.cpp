@@ -1,6 +1,7 @@
 // libFuzzer on the C++ interface (loss.h, binary_loss.h): bytes become a call whose operands lie in heap blocks of
 // exactly their extent, with strides of any sign, gaps, broadcast axes and labels of any value. The sanitizers see
-// stray accesses; what is checked here is that a call with a bad label names one and writes nothing.
+// stray accesses; what is checked here is that a call with a bad label names one and writes nothing, and that the
+// places that a score gives are places.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -92,6 +93,45 @@ Operand operand_of(Block& block, Shape& shape, Element element, int which) {
   return {block.data(), element, block.strides.back()};
 }
 
+// What a call compares the logits with.
+struct Targets {
+  std::vector<int64_t> labels;
+  Block probabilities;
+};
+
+void add_targets(Bytes& bytes, Shape& shape, Targets& targets, CrossEntropyCall& call) {
+  targets.labels.resize(static_cast<size_t>(shape.count));
+  call.has_ignore_index = bytes.one_in(2);
+  call.ignore_index = bytes.one_in(2) ? -100 : bytes.upto(shape.classes);
+  if (bytes.one_in(4)) {
+    const auto kind = static_cast<Element>(bytes.byte() % 4);
+    targets.probabilities = block_of(shape.all, size_of(kind), bytes, false);
+    call.probabilities = operand_of(targets.probabilities, shape, kind, probabilities_operand);
+    return;
+  }
+  const bool is_sound = !bytes.one_in(4);
+  for (int64_t& label : targets.labels) {
+    label = bytes.upto(is_sound ? shape.classes - 1 : shape.classes + 2) - !is_sound;
+  }
+  if (!is_sound && bytes.one_in(2)) targets.labels.back() = int64_t{1} << (bytes.byte() % 64);
+  ptrdiff_t step = 1;
+  for (int i = shape.layout.axes - 1; i >= 0; --i) {
+    shape.layout.axis[i].stride[target_operand] = step;
+    step *= shape.layout.axis[i].extent;
+  }
+  call.target = targets.labels.data();
+}
+
+// The first label that a call has to refuse, or -1.
+ptrdiff_t first_bad_label(const CrossEntropyCall& call, ptrdiff_t count) {
+  for (ptrdiff_t p = 0; call.target && p < count; ++p) {
+    const int64_t label = call.target[p];
+    const bool is_ignored = call.has_ignore_index && label == call.ignore_index;
+    if (!is_ignored && (label < 0 || label >= call.classes)) return p;
+  }
+  return -1;
+}
+
 void try_cross_entropy(Bytes& bytes) {
   Shape shape = shape_from(bytes);
   const auto element = static_cast<Element>(bytes.byte() % 4);
@@ -100,25 +140,9 @@ void try_cross_entropy(Bytes& bytes) {
   call.classes = shape.classes;
   call.logits = operand_of(logits, shape, element, logits_operand);
 
-  std::vector<int64_t> labels(static_cast<size_t>(shape.count));
-  Block probabilities, output, scale, losses;
-  call.has_ignore_index = bytes.one_in(2);
-  call.ignore_index = bytes.one_in(2) ? -100 : bytes.upto(shape.classes);
-  if (bytes.one_in(4)) {
-    const auto kind = static_cast<Element>(bytes.byte() % 4);
-    probabilities = block_of(shape.all, size_of(kind), bytes, false);
-    call.probabilities = operand_of(probabilities, shape, kind, probabilities_operand);
-  } else {
-    const bool is_sound = !bytes.one_in(4);
-    for (int64_t& label : labels) label = bytes.upto(is_sound ? shape.classes - 1 : shape.classes + 2) - !is_sound;
-    if (!is_sound && bytes.one_in(2)) labels.back() = int64_t{1} << (bytes.byte() % 64);
-    ptrdiff_t step = 1;
-    for (int i = shape.layout.axes - 1; i >= 0; --i) {
-      shape.layout.axis[i].stride[target_operand] = step;
-      step *= shape.layout.axis[i].extent;
-    }
-    call.target = labels.data();
-  }
+  Targets targets;
+  add_targets(bytes, shape, targets, call);
+  Block output, scale, losses;
   std::vector<double> weight(static_cast<size_t>(shape.classes), 0.5);
   if (bytes.one_in(2)) call.weight = weight.data();
   call.label_smoothing = bytes.one_in(2) ? 0 : 0.25;
@@ -150,14 +174,58 @@ void try_cross_entropy(Bytes& bytes) {
 
   const std::vector<uint8_t> written_before = output.memory, logits_before = logits.memory;
   const CrossEntropyOutcome outcome = cross_entropy(call);
-  ptrdiff_t first_bad = -1;
-  for (ptrdiff_t p = 0; call.target && p < shape.count && first_bad < 0; ++p) {
-    const int64_t label = labels[static_cast<size_t>(p)];
-    const bool is_ignored = call.has_ignore_index && label == call.ignore_index;
-    if (!is_ignored && (label < 0 || label >= shape.classes)) first_bad = p;
-  }
+  const ptrdiff_t first_bad = first_bad_label(call, shape.count);
   require(outcome.bad_position == first_bad && !outcome.target_changed);
   if (first_bad >= 0) require(output.memory == written_before && logits.memory == logits_before);
+}
+
+// A block with the strides of another.
+Block beside(const Block& other, ptrdiff_t other_item_bytes, ptrdiff_t item_bytes) {
+  Block block;
+  block.memory.resize(other.memory.size() / static_cast<size_t>(other_item_bytes) * static_cast<size_t>(item_bytes));
+  block.first = other.first / other_item_bytes * item_bytes;
+  return block;
+}
+
+void try_score(Bytes& bytes) {
+  Shape shape = shape_from(bytes);
+  const auto element = static_cast<Element>(bytes.byte() % 4);
+  Block logits = block_of(shape.all, size_of(element), bytes, false);
+  CrossEntropyCall call;
+  call.classes = shape.classes;
+  call.logits = operand_of(logits, shape, element, logits_operand);
+  Targets targets;
+  add_targets(bytes, shape, targets, call);
+  call.reduction = Reduction::none;
+  call.temperature = bytes.one_in(2) ? 1 : 0.25 * static_cast<double>(1 + bytes.upto(15));
+  call.losses_are_f64 = bytes.one_in(2);
+  const ptrdiff_t figure_bytes = call.losses_are_f64 ? 8 : 4;
+  Block losses = block_of(shape.positions, figure_bytes, bytes, true);
+  add_strides(shape.layout, losses, losses_operand);
+  call.losses = losses.data();
+  Block places[] = {beside(losses, figure_bytes, 8), beside(losses, figure_bytes, 8)};
+  Block figures[4];
+  for (Block& figure : figures) figure = beside(losses, figure_bytes, figure_bytes);
+  const ScoreColumns scores = {static_cast<int64_t*>(places[0].data()),
+                               call.target ? static_cast<int64_t*>(places[1].data()) : nullptr,
+                               figures[0].data(),
+                               figures[1].data(),
+                               figures[2].data(),
+                               figures[3].data()};
+  call.scores = &scores;
+  call.layout = shape.layout;
+
+  const std::vector<uint8_t> losses_before = losses.memory;
+  const CrossEntropyOutcome outcome = cross_entropy(call);
+  const ptrdiff_t first_bad = first_bad_label(call, shape.count);
+  require(outcome.bad_position == first_bad && !outcome.target_changed);
+  if (first_bad >= 0) require(losses.memory == losses_before);
+  for (const Block& place : places) {  // 0 where nothing was written, -1 where the target is ignored
+    const auto* numbers = reinterpret_cast<const int64_t*>(place.memory.data());
+    const size_t count = place.memory.size() / 8;
+    require(std::all_of(numbers, numbers + count, [&](int64_t n) { return n >= -1 && n <= shape.classes; }));
+    if (first_bad >= 0) require(std::all_of(numbers, numbers + count, [](int64_t n) { return n == 0; }));
+  }
 }
 
 void try_softmax(Bytes& bytes) {
@@ -211,11 +279,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const std::vector<std::string> sets = supported_instruction_sets();
   Bytes bytes(data, size);
   select_instruction_set(sets[bytes.byte() % sets.size()]);
-  const int kind = bytes.byte() % 4;
-  if (kind == 0) {
+  const int kind = bytes.byte() % 8;
+  if (kind < 2) {
     try_softmax(bytes);
-  } else if (kind == 1) {
+  } else if (kind == 2) {
     try_binary(bytes);
+  } else if (kind < 5) {
+    try_score(bytes);
   } else {
     try_cross_entropy(bytes);
   }

@@ -5,6 +5,7 @@ references that changed.
 """
 
 import argparse
+import ctypes
 import gc
 import json
 import sys
@@ -14,6 +15,8 @@ from typing import Any
 
 import crossent
 import numpy as np
+
+PR_SET_THP_DISABLE = 41
 
 
 def calls() -> tuple[list[Callable[[], Any]], list[Any]]:
@@ -77,7 +80,14 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
+def without_huge_pages() -> None:
+    """Keep the kernel from making huge pages of what is there, in its own time, as if memory had grown."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
+
+
 def main() -> None:
+    without_huge_pages()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=100_000)
     count = parser.parse_args().calls
