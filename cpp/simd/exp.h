@@ -67,6 +67,13 @@ CROSSENT_INLINE Vec<T> reduce(const Vec<T>& x, const Vec<T>& n) {
   }
 }
 
+// exp(r) for r from reduce().
+template <class C, class T>
+CROSSENT_INLINE Vec<T> exp_of_reduced(const Vec<T>& r) {
+  constexpr int degree = sizeof(C::q) / sizeof(T) - 1;
+  return fma(polynomial<T, degree>(C::q, r), r * r, r) + splat<T>(1);
+}
+
 // multiplied(exp(r) - 1) · 2^(n + exponent), and the caller's bound for x: x below `lower` counts as `lower`, nan stays
 // nan. Types float, double. Valid for |x|, |lower| <= 2^17 and a whole-numbered exponent; results that are denormal are
 // rounded once.
@@ -96,13 +103,14 @@ CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, co
   });
 }
 
-// What is taken off before exp: exp(x - offset) · 2^-exponent is at most 2^0.5 when x is at most the maximum.
+// What is taken off before exp: exp(x - offset) · 2^-exponent is at most 4/3 when x is at most the maximum.
 struct Shift {
   Vec<double> offset, exponent;
 };
 
 template <class T>
 CROSSENT_INLINE_LARGE Shift shift_of(const Vec<double>& maximum) {
+  using C = ExpConstants<double>;
   const Vec<double> zero = splat(0.0), magnitude = absolute(maximum);
   const auto is_reducible = less(magnitude, splat(0x1.0000000000001p16));
   const auto is_finite = less(magnitude, splat(__builtin_inf()));
@@ -110,8 +118,15 @@ CROSSENT_INLINE_LARGE Shift shift_of(const Vec<double>& maximum) {
   // An infinite maximum takes the largest number off, so that finite logits beside +inf vanish instead of overflowing.
   const Vec<double> beyond = select(is_positive, splat((double)ExpConstants<T>::largest), zero);
   const Vec<double> offset = select(is_reducible, zero, select(is_finite, maximum, beyond));
-  const Vec<double> exponent = round(maximum * splat(ExpConstants<double>::log2_e));
+  const Vec<double> exponent = round(fma(maximum, splat(C::log2_e), splat(C::middle)));
   return {offset, select(is_reducible, exponent, zero)};
+}
+
+// exp(offset - maximum) · 2^exponent, which turns what has been shifted into units of exp(maximum): the exponent is
+// the one by which exp would reduce -maximum, and so nothing is left to scale. Maximum error as that of exp.
+template <class T>
+CROSSENT_INLINE_LARGE Vec<double> inverse_unit_of(const Vec<double>& maximum, const Shift& shift) {
+  return exp_of_reduced<ExpConstantsOnTheWay<T>>(reduce(shift.offset - maximum, splat(0.0) - shift.exponent));
 }
 
 // The logits below which exp vanishes beside the maximum, after the offset.

@@ -111,13 +111,6 @@ CROSSENT_INLINE Vec<double> zero_unless_finite(const Vec<double>& a) {
   return select(less(absolute(a), splat(__builtin_inf())), a, splat(0.0));
 }
 
-// exp(offset - maximum) · 2^exponent, which turns what has been shifted by shift_of(maximum) into units of
-// exp(maximum).
-template <class T>
-CROSSENT_INLINE_LARGE Vec<double> inverse_unit_of(const Vec<double>& maximum, const Shift& shift) {
-  return scaled_exp<double, ExpConstantsOnTheWay<T>>(shift.offset - maximum, splat(-0x1p17), shift.exponent);
-}
-
 // The references and inverse units of positions p, p + 1, …, a vector of them, whose maxima are known.
 template <class T>
 CROSSENT_INLINE_LARGE void refer_to_maxima(Statistics& s, References<T>& references, ptrdiff_t p) {
