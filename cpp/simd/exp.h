@@ -129,10 +129,10 @@ CROSSENT_INLINE_LARGE Vec<double> inverse_unit_of(const Vec<double>& maximum, co
   return exp_of_reduced<ExpConstantsOnTheWay<T>>(reduce(shift.offset - maximum, splat(0.0) - shift.exponent));
 }
 
-// The logits below which exp vanishes beside the maximum, after the offset.
+// The logits below which exp vanishes beside the maximum, after the offset, from the shift's exponent.
 template <class T>
-CROSSENT_INLINE Vec<double> lower_bound(const Shift& shift) {
-  return shift.exponent * splat(0x1.62e42fefa39efp-1) - splat(ExpConstants<T>::negligible);
+CROSSENT_INLINE Vec<T> lower_bound(const Vec<T>& exponent) {
+  return fma(exponent, splat((T)0x1.62e42fefa39efp-1), splat((T)-ExpConstants<T>::negligible));
 }
 
 // exp(high + low) for |low| below an ulp of high <= 0, for results of T. Maximum error for double exp_of_sum_ulp, for

@@ -95,45 +95,42 @@ struct References {
 };
 
 template <class T>
-CROSSENT_INLINE Vec<T> as_lanes(const Vec<double>& low, [[maybe_unused]] const Vec<double>& high) {
-  if constexpr (sizeof(T) == 4)
-    return narrow(low, high);
-  else
-    return low;
+CROSSENT_INLINE Vec<T> load_as(const double* p) {
+  return as_lanes(load_doubles<T>(p));
 }
 
 template <class T>
-CROSSENT_INLINE Vec<T> load_as(const double* p) {
-  return as_lanes<T>(load(p), load(p + (lanes<T> - lanes<double>)));
+CROSSENT_INLINE Vec<T> zero_unless_finite(const Vec<T>& a) {
+  return select(less(absolute(a), splat((T)__builtin_inf())), a, splat<T>(0));
 }
 
-CROSSENT_INLINE Vec<double> zero_unless_finite(const Vec<double>& a) {
-  return select(less(absolute(a), splat(__builtin_inf())), a, splat(0.0));
+// The reference and the inverse unit of each lane's maximum.
+template <class T>
+CROSSENT_INLINE_LARGE Reference<T> reference_of(const Vec<T>& maximum, Doubles<T>& inverse_unit) {
+  const Doubles<T> maxima = as_doubles(maximum);
+  Doubles<T> offset, exponent;
+  repeat<double_vectors<T>>(CROSSENT_EACH(i) {
+    const Shift shift = shift_of<T>(maxima.part[i]);
+    inverse_unit.part[i] = inverse_unit_of<T>(maxima.part[i], shift);
+    offset.part[i] = shift.offset;
+    exponent.part[i] = shift.exponent;
+  });
+  const Vec<T> order = as_lanes(exponent);
+  return {maximum, zero_unless_finite(maximum) * splat<T>((T)(1 / linear_unit)), as_lanes(offset),
+          lower_bound(order), splat((T)ExpConstants<T>::headroom) - order};
 }
 
 // The references and inverse units of positions p, p + 1, …, a vector of them, whose maxima are known.
 template <class T>
 CROSSENT_INLINE_LARGE void refer_to_maxima(Statistics& s, References<T>& references, ptrdiff_t p) {
-  const Vec<double> small = splat(1 / linear_unit), headroom = splat(ExpConstants<T>::headroom);
-  const auto shifted = [&](ptrdiff_t i, Shift& shift) __attribute__((always_inline)) {
-    const Vec<double> maximum = load(s.maximum + i);
-    shift = shift_of<T>(maximum);
-    store(s.inverse_unit + i, inverse_unit_of<T>(maximum, shift));
-    return maximum;
-  };
-  Shift a, b;
-  const Vec<double> low = shifted(p, a);
-  Vec<double> high = low;
-  if constexpr (sizeof(T) == 4) {
-    high = shifted(p + lanes<double>, b);
-  } else {
-    b = a;
-  }
-  store(references.maximum + p, as_lanes<T>(low, high));
-  store(references.small_maximum + p, as_lanes<T>(zero_unless_finite(low) * small, zero_unless_finite(high) * small));
-  store(references.offset + p, as_lanes<T>(a.offset, b.offset));
-  store(references.lower + p, as_lanes<T>(lower_bound<T>(a), lower_bound<T>(b)));
-  store(references.exponent + p, as_lanes<T>(headroom - a.exponent, headroom - b.exponent));
+  Doubles<T> inverse_unit;
+  const Reference<T> reference = reference_of(load_as<T>(s.maximum + p), inverse_unit);
+  store_doubles<T>(s.inverse_unit + p, inverse_unit);
+  store(references.maximum + p, reference.maximum);
+  store(references.small_maximum + p, reference.small_maximum);
+  store(references.offset + p, reference.offset);
+  store(references.lower + p, reference.lower);
+  store(references.exponent + p, reference.exponent);
 }
 
 // One vector of logits x, with its targets t, as terms of the sums.

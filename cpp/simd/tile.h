@@ -33,7 +33,10 @@ void load_tile(const typename E::Storage* x, ptrdiff_t position_stride, ptrdiff_
   constexpr ptrdiff_t width = lanes<T>;
   for (ptrdiff_t p = 0; p < positions; p += width) {
     const ptrdiff_t present = positions - p < width ? positions - p : width;
-    for (ptrdiff_t c = 0; c < classes; c += width) {
+    for (ptrdiff_t c = 0; c < classes && position_stride == 1; ++c) {  // as a tile has them already
+      store(tile + c * batch_positions + p, load_partial<E>(x + p + c * class_stride, present, 0));
+    }
+    for (ptrdiff_t c = 0; c < classes && position_stride != 1; c += width) {
       const ptrdiff_t used = classes - c < width ? classes - c : width;
       Vec<T> block[width];
       const auto* first_row = x + p * position_stride + c * class_stride;
@@ -64,7 +67,10 @@ void store_tile(const typename O::Real* tile, typename O::Storage* y, ptrdiff_t 
   constexpr ptrdiff_t width = lanes<T>;
   for (ptrdiff_t p = 0; p < positions; p += width) {
     const ptrdiff_t present = positions - p < width ? positions - p : width;
-    for (ptrdiff_t c = 0; c < classes; c += width) {
+    for (ptrdiff_t c = 0; c < classes && position_stride == 1; ++c) {
+      store_partial<O>(y + p + c * class_stride, load(tile + c * batch_positions + p), present);
+    }
+    for (ptrdiff_t c = 0; c < classes && position_stride != 1; c += width) {
       const ptrdiff_t used = classes - c < width ? classes - c : width;
       Vec<T> block[width];
       repeat<width>(
