@@ -50,99 +50,43 @@ CROSSENT_INLINE Doubles<T> read_class_numbers(const Segment& segment, ptrdiff_t 
   return result;
 }
 
-// What becomes of the positions of a segment, a vector of them at a time.
+// A batch of positions in memory: their logits, and where the terms and the gradient of each class go.
+template <class T>
+struct FewPlaces {
+  const T* logits;
+  ptrdiff_t logits_stride;
+  T* terms;  // batch_positions from one class to the next
+  T* gradient;  // may be null
+  ptrdiff_t gradient_stride;
+  ptrdiff_t first, count;  // positions
+  bool is_padded;  // logits and gradient have room for a whole number of vectors
+};
+
+// What becomes of the positions of a segment, a batch at a time. Each step is taken for all of the batch before the
+// next: from the logits of a position to its loss is a long way of steps that wait for each other.
 template <class T>
 class FewPositions {
   using Plain = PlainOf<T>;
+  using Places = FewPlaces<T>;
   static constexpr ptrdiff_t width = lanes<T>;
   static constexpr double headroom = ExpConstants<T>::headroom;
 
  public:
   explicit FewPositions(const Segment& segment) : segment_(segment), problem_(*segment.problem) {}
 
-  // Where positions first, first + 1, …, `present` of them, have their logits, and their terms and gradient are to go;
-  // `loaded` lanes of each class may be read and written.
-  struct Place {
-    const T* logits;
-    ptrdiff_t logits_stride;
-    T* terms;  // batch_positions from one class to the next; null without a gradient
-    T* gradient;
-    ptrdiff_t gradient_stride;
-    ptrdiff_t first, present, loaded;
-  };
-
-  __attribute__((noinline)) void add(const Place& place) {
-    const ptrdiff_t classes = problem_.classes;
-    const Vec<T> zero = splat<T>(0), one = splat<T>(1);
-    const FirstLanes loaded = first_lanes<T>(place.loaded);
-    const auto logits_of = [&](ptrdiff_t c) __attribute__((always_inline)) {
-      return load_partial<Plain>(place.logits + c * place.logits_stride, loaded, 0);
-    };
-    Vec<T> maximum = splat(-(T)__builtin_inf());
-    for (ptrdiff_t c = 0; c < classes; ++c) {
-      __builtin_prefetch(place.logits + c * place.logits_stride + batch_positions);
-      maximum = max(logits_of(c), maximum);
-    }
-    Doubles<T> inverse_unit;
-    const Reference<T> reference = reference_of(maximum, inverse_unit);
-    Doubles<T> numbers = read_class_numbers<T>(segment_, place.first, place.present);
-    repeat<double_vectors<T>>(CROSSENT_EACH(i) { least_number_ = min(numbers.part[i], least_number_); });
-    Doubles<T> share;
-    repeat<double_vectors<T>>(CROSSENT_EACH(i) { share.part[i] = splat(problem_.target_share); });
-    if (problem_.weight) weigh(numbers, share);
-    const Vec<T> own_class = as_lanes(numbers);
-
-    Accumulator<T> sum = Accumulator<T>::of_nothing();
-    Vec<T> count = zero, own_logit = zero, own_rest = zero, number = zero;
-    for (ptrdiff_t c = 0; c < classes; ++c) {
-      const Vec<T> x = logits_of(c);
-      const auto is_maximum = equal(x, maximum), is_own = equal(number, own_class);
-      const Vec<T> e = scaled_exp(x - reference.offset, reference.lower, reference.exponent);
-      const Vec<T> rest = select(is_maximum, zero, e);
-      if (place.terms) store(place.terms + c * batch_positions, e);
-      sum.add(rest);
-      count = count + select(is_maximum, one, zero);
-      own_logit = select(is_own, x, own_logit);
-      own_rest = select(is_own, rest, own_rest);
-      number = number + one;
-    }
-
-    const Doubles<T> rests = sum.totals(), counts = as_doubles(count), maxima = as_doubles(maximum);
-    const Doubles<T> own_logits = as_doubles(own_logit);
-    Doubles<T> log_sum, unit, losses;
-    repeat<double_vectors<T>>(CROSSENT_EACH(i) {
-      const Vec<double> none = splat(0.0);
-      unit.part[i] = splat(__builtin_ldexp(1.0, -(int)headroom)) * inverse_unit.part[i];
-      log_sum.part[i] = log_of_count_and_rest<T>(maxima.part[i], counts.part[i], rests.part[i] * unit.part[i]);
-      const Vec<double> linear = share.part[i] * (maxima.part[i] - own_logits.part[i]);
-      const Vec<double> loss = fma(share.part[i], log_sum.part[i], linear) * splat(problem_.unit);
-      losses.part[i] = select(less(numbers.part[i], none), none, with_one_nan(loss));
-      loss_sum_.add(losses.part[i]);
-    });
-    if (segment_.losses) write_losses(losses, place);
-    if (!place.gradient) return;
-
-    const Doubles<T> scale = scales(place), own_rests = as_doubles(own_rest);
-    const Doubles<T> own_counts = as_doubles(select(equal(own_logit, maximum), one, zero));
-    Doubles<T> factor, own_gradient;
-    repeat<double_vectors<T>>(CROSSENT_EACH(i) {
-      const Vec<double> total = fma(rests.part[i], unit.part[i], counts.part[i]);
-      const Vec<double> ratio = scale.part[i] * share.part[i] / total;
-      const Vec<double> others =
-          fma(rests.part[i] - own_rests.part[i], unit.part[i], counts.part[i] - own_counts.part[i]);
-      factor.part[i] = ratio * unit.part[i];
-      own_gradient.part[i] = splat(0.0) - ratio * others;
-    });
-    const GradientLanes lanes_of_gradient = {own_class, as_lanes(own_gradient),
-                                             as_lanes(factor) + (maximum - maximum)};  // nan for an infinite maximum
-    // Beyond, the factor or a term that matters is denormal.
-    constexpr double least = sizeof(T) == 4 ? 0x1p-126 : 0x1p-1022, most_order = sizeof(T) == 4 ? -24 : -53;
-    const Vec<T> magnitude = absolute(lanes_of_gradient.factor);
-    const uint32_t usual = bits_of(less(splat((T)least), magnitude)) &
-                           bits_of(less(magnitude, splat((T)__builtin_ldexp(1.0, (int)most_order))));
-    const uint32_t unusual = bits_of(less(splat<T>(-1), own_class)) & ~usual;
-    if (unusual == 0) return write_gradient(place, lanes_of_gradient);
-    write_unusual_gradient(place, lanes_of_gradient, unusual);
+  void add(const Places& places) {
+    find_maxima(places);
+    for (ptrdiff_t p = 0; p < places.count; p += width) refer(places, p);
+    if (problem_.weight) weigh(places.count);
+    for (ptrdiff_t p = 0; p < places.count; p += width) sum_terms(places, p);
+    for (ptrdiff_t p = 0; p < places.count; p += width) finish(p);
+    if (segment_.losses) write_losses(places);
+    if (!places.gradient) return;
+    set_scales(places);
+    uint64_t unusual = 0;
+    for (ptrdiff_t p = 0; p < places.count; p += width) unusual |= (uint64_t)prepare_gradient(p) << p;
+    if (unusual == 0) return write_gradient(places);
+    write_unusual_gradient(places, unusual);
   }
 
   SegmentResult result() const {
@@ -154,68 +98,184 @@ class FewPositions {
   }
 
  private:
-  struct GradientLanes {
-    Vec<T> own_class, own_gradient, factor;
-  };
+  // Classes whose terms are computed side by side, since each step waits for the one before.
+  static constexpr int together = parts == 1 ? 4 : 1;
+
+  static FirstLanes loaded_from(const Places& places, ptrdiff_t p) {
+    return first_lanes<T>(places.is_padded ? width : places.count - p);
+  }
+
+  void find_maxima(const Places& places) {
+    if (places.count == batch_positions) return column_maxima<batch_positions / width>(places, 0);
+    for (ptrdiff_t p = 0; p < places.count; p += width) column_maxima<1>(places, p);
+  }
+  template <int vectors>
+  CROSSENT_INLINE void column_maxima(const Places& places, ptrdiff_t p) {
+    const FirstLanes loaded = loaded_from(places, p);
+    Vec<T> m[vectors];
+    repeat<vectors>(CROSSENT_EACH(v) { m[v] = splat(-(T)__builtin_inf()); });
+    for (ptrdiff_t c = 0; c < problem_.classes; ++c) {
+      repeat<vectors>(CROSSENT_EACH(v) {
+        const T* x = places.logits + c * places.logits_stride + p + v * width;
+        if constexpr (vectors > 1) __builtin_prefetch(x + batch_positions);  // for the batch after this one
+        m[v] = max(vectors == 1 ? load_partial<Plain>(x, loaded, 0) : load(x), m[v]);
+      });
+    }
+    repeat<vectors>(CROSSENT_EACH(v) { store(references_.maximum + p + v * width, m[v]); });
+  }
+
+  CROSSENT_INLINE void refer(const Places& places, ptrdiff_t p) {
+    Doubles<T> unit;
+    references_.put(p, reference_of(load(references_.maximum + p), unit));
+    const Doubles<T> numbers = read_class_numbers<T>(segment_, places.first + p, places.count - p);
+    repeat<double_vectors<T>>(CROSSENT_EACH(i) {
+      unit.part[i] = splat(__builtin_ldexp(1.0, -(int)headroom)) * unit.part[i];
+      least_number_ = min(numbers.part[i], least_number_);
+    });
+    store_doubles<T>(unit_ + p, unit);
+    store(own_class_ + p, as_lanes(numbers));
+  }
 
   // The shares of the positions' weights; a position of weight 0 counts as one without a class.
-  __attribute__((noinline)) void weigh(Doubles<T>& numbers, Doubles<T>& share) const {
-    double number[width], value[width];
-    store_doubles<T>(number, numbers);
-    for (ptrdiff_t i = 0; i < width; ++i) {
-      value[i] = number[i] < 0 ? 0 : problem_.target_share * problem_.weight[(ptrdiff_t)number[i]];
-      if (value[i] == 0 && number[i] >= 0) number[i] = no_class;
-    }
-    numbers = load_doubles<T>(number);
-    share = load_doubles<T>(value);
-  }
-
-  CROSSENT_INLINE Doubles<T> scales(const Place& place) const {
-    double value[width];
-    for (ptrdiff_t i = 0; i < width; ++i) {
-      const ptrdiff_t position = place.first + (i < place.present ? i : 0);
-      value[i] = segment_.scale[position * segment_.scale_stride] * problem_.unit;
-    }
-    return load_doubles<T>(value);
-  }
-
-  __attribute__((noinline)) void write_losses(const Doubles<T>& losses, const Place& place) const {
-    double value[width];
-    store_doubles<T>(value, losses);
-    for (ptrdiff_t i = 0; i < place.present; ++i) {
-      store_figure(segment_, segment_.losses, place.first + i, value[i]);
+  void weigh(ptrdiff_t count) {
+    for (ptrdiff_t p = 0; p < count; ++p) {
+      share_[p] = own_class_[p] < 0 ? 0 : problem_.target_share * problem_.weight[(ptrdiff_t)own_class_[p]];
+      if (share_[p] == 0) own_class_[p] = (T)no_class;
     }
   }
 
-  CROSSENT_INLINE void write_gradient(const Place& place, const GradientLanes& k) const {
-    const Vec<T> zero = splat<T>(0), one = splat<T>(1);
-    const auto has_class = less(splat<T>(-1), k.own_class);
-    Vec<T> number = zero;
-    for (ptrdiff_t c = 0; c < problem_.classes; ++c) {
-      const Vec<T> product = load(place.terms + c * batch_positions) * k.factor;
-      const Vec<T> value = select(equal(number, k.own_class), k.own_gradient, select(has_class, product, zero));
-      store_partial<Plain>(place.gradient + c * place.gradient_stride, value, place.loaded);
+  // In two loops: what waits for the last step of a term would be in the way of the next terms.
+  CROSSENT_INLINE void sum_terms(const Places& places, ptrdiff_t p) {
+    const ptrdiff_t classes = problem_.classes;
+    const FirstLanes loaded = loaded_from(places, p);
+    const Reference<T> reference = references_.along_positions(p);
+    T* const terms = places.terms + p;
+    const auto logits_of = [&](ptrdiff_t c) __attribute__((always_inline)) {
+      return load_partial<Plain>(places.logits + c * places.logits_stride + p, loaded, 0);
+    };
+    const auto term_of = [&](ptrdiff_t c) __attribute__((always_inline)) {
+      return scaled_exp(logits_of(c) - reference.offset, reference.lower, reference.exponent);
+    };
+    ptrdiff_t c = 0;
+    for (; c + together <= classes; c += together) {
+      Vec<T> e[together];
+      repeat<together>(CROSSENT_EACH(i) { e[i] = term_of(c + i); });
+      repeat<together>(CROSSENT_EACH(i) { store(terms + (c + i) * batch_positions, e[i]); });
+    }
+    for (; c < classes && together > 1; ++c) store(terms + c * batch_positions, term_of(c));
+
+    const Vec<T> zero = splat<T>(0), one = splat<T>(1), own_class = load(own_class_ + p);
+    Accumulator<T> sum = Accumulator<T>::of_nothing();
+    Vec<T> count = zero, own_logit = zero, own_rest = zero, number = zero;
+    for (c = 0; c < classes; ++c) {
+      const Vec<T> x = logits_of(c);
+      const auto is_maximum = equal(x, reference.maximum), is_own = equal(number, own_class);
+      const Vec<T> rest = select(is_maximum, zero, load(terms + c * batch_positions));
+      sum.add(rest);
+      count = count + select(is_maximum, one, zero);
+      own_logit = select(is_own, x, own_logit);
+      own_rest = select(is_own, rest, own_rest);
       number = number + one;
+    }
+    store_doubles<T>(rest_ + p, sum.totals());
+    store(count_ + p, count);
+    store(own_logit_ + p, own_logit);
+    store(own_rest_ + p, own_rest);
+  }
+
+  CROSSENT_INLINE Doubles<T> shares(ptrdiff_t p) const {
+    if (problem_.weight) return load_doubles<T>(share_ + p);
+    Doubles<T> equal_shares;
+    repeat<double_vectors<T>>(CROSSENT_EACH(i) { equal_shares.part[i] = splat(problem_.target_share); });
+    return equal_shares;
+  }
+
+  CROSSENT_INLINE void finish(ptrdiff_t p) {
+    const Doubles<T> rest = load_doubles<T>(rest_ + p), unit = load_doubles<T>(unit_ + p), share = shares(p);
+    const Doubles<T> count = as_doubles(load(count_ + p)), maximum = as_doubles(load(references_.maximum + p));
+    const Doubles<T> own_logit = as_doubles(load(own_logit_ + p)), own_class = as_doubles(load(own_class_ + p));
+    Doubles<T> loss;
+    repeat<double_vectors<T>>(CROSSENT_EACH(i) {
+      const Vec<double> none = splat(0.0);
+      const Vec<double> log_sum =
+          log_of_count_and_rest<T>(maximum.part[i], count.part[i], rest.part[i] * unit.part[i]);
+      const Vec<double> linear = share.part[i] * (maximum.part[i] - own_logit.part[i]);
+      const Vec<double> value = fma(share.part[i], log_sum, linear) * splat(problem_.unit);
+      loss.part[i] = select(less(own_class.part[i], none), none, with_one_nan(value));
+    });
+    repeat<double_vectors<T>>(CROSSENT_EACH(i) { loss_sum_.add(loss.part[i]); });
+    store_doubles<T>(loss_ + p, loss);
+  }
+
+  void write_losses(const Places& places) const {
+    for (ptrdiff_t p = 0; p < places.count; ++p) {
+      store_figure(segment_, segment_.losses, places.first + p, loss_[p]);
+    }
+  }
+
+  void set_scales(const Places& places) {
+    for (ptrdiff_t p = 0; p < places.count; ++p) {
+      scale_[p] = segment_.scale[(places.first + p) * segment_.scale_stride] * problem_.unit;
+    }
+  }
+
+  // Says with a bit for each position which are for the general way: those whose factor is no normal number, or so
+  // large that a denormal term might matter.
+  CROSSENT_INLINE uint32_t prepare_gradient(ptrdiff_t p) {
+    const Doubles<T> rest = load_doubles<T>(rest_ + p), unit = load_doubles<T>(unit_ + p), share = shares(p);
+    const Vec<T> counts = load(count_ + p), maximum = load(references_.maximum + p), own_logit = load(own_logit_ + p);
+    const Vec<T> own_count = select(equal(own_logit, maximum), splat<T>(1), splat<T>(0));
+    const Doubles<T> count = as_doubles(counts), other_count = as_doubles(counts - own_count);
+    const Doubles<T> own_rest = as_doubles(load(own_rest_ + p)), scale = load_doubles<T>(scale_ + p);
+    Doubles<T> factor, own_gradient;
+    repeat<double_vectors<T>>(CROSSENT_EACH(i) {
+      const Vec<double> total = fma(rest.part[i], unit.part[i], count.part[i]);
+      const Vec<double> ratio = scale.part[i] * share.part[i] / total;
+      factor.part[i] = ratio * unit.part[i];
+      own_gradient.part[i] =
+          splat(0.0) - ratio * fma(rest.part[i] - own_rest.part[i], unit.part[i], other_count.part[i]);
+    });
+    const Vec<T> factors = as_lanes(factor) + (maximum - maximum);  // nan for an infinite maximum
+    store(factor_ + p, factors);
+    store(own_gradient_ + p, as_lanes(own_gradient));
+    constexpr double least = sizeof(T) == 4 ? 0x1p-126 : 0x1p-1022, most = sizeof(T) == 4 ? 0x1p-24 : 0x1p-53;
+    const Vec<T> magnitude = absolute(factors);
+    return bits_of(less(splat<T>(-1), load(own_class_ + p))) &
+           ~(bits_of(less(splat((T)least), magnitude)) & bits_of(less(magnitude, splat((T)most))));
+  }
+
+  void write_gradient(const Places& places) const {
+    const Vec<T> zero = splat<T>(0), one = splat<T>(1);
+    for (ptrdiff_t p = 0; p < places.count; p += width) {
+      const Vec<T> own_class = load(own_class_ + p), own_gradient = load(own_gradient_ + p), factor = load(factor_ + p);
+      const auto has_class = less(splat<T>(-1), own_class);
+      const ptrdiff_t stored = places.is_padded ? width : places.count - p;
+      Vec<T> number = zero;
+      for (ptrdiff_t c = 0; c < problem_.classes; ++c) {
+        const Vec<T> product = load(places.terms + c * batch_positions + p) * factor;
+        const Vec<T> value = select(equal(number, own_class), own_gradient, select(has_class, product, zero));
+        store_partial<Plain>(places.gradient + c * places.gradient_stride + p, value, stored);
+        number = number + one;
+      }
     }
   }
 
   // `unusual`: a bit for each position whose gradient is for the general way. The logits may lie where it goes.
-  __attribute__((noinline)) void write_unusual_gradient(const Place& place, const GradientLanes& k,
-                                                        uint32_t unusual) const {
+  __attribute__((noinline)) void write_unusual_gradient(const Places& places, uint64_t unusual) const {
     constexpr Element element = sizeof(T) == 4 ? Element::f32 : Element::f64;
-    alignas(64) T general[few_classes * width];
+    T general[few_classes * batch_positions];
     Segment segment = segment_;
-    segment.positions = place.present;
-    segment.logits = {const_cast<T*>(place.logits), element, 1, place.logits_stride};
-    segment.output = {general, element, 1, width};
-    segment.target += place.first * segment.target_stride;
-    segment.scale += place.first * segment.scale_stride;
+    segment.positions = places.count;
+    segment.logits = {const_cast<T*>(places.logits), element, 1, places.logits_stride};
+    segment.output = {general, element, 1, batch_positions};
+    segment.target += places.first * segment.target_stride;
+    segment.scale += places.first * segment.scale_stride;
     segment.losses = nullptr;
     SegmentKernel<Plain>(segment).run();
-    write_gradient(place, k);
+    write_gradient(places);
     for (ptrdiff_t c = 0; c < problem_.classes; ++c) {
-      for (ptrdiff_t i = 0; i < place.present; ++i) {
-        if (unusual >> i & 1) place.gradient[c * place.gradient_stride + i] = general[c * width + i];
+      for (ptrdiff_t p = 0; p < places.count; ++p) {
+        if (unusual >> p & 1) places.gradient[c * places.gradient_stride + p] = general[c * batch_positions + p];
       }
     }
   }
@@ -224,14 +284,19 @@ class FewPositions {
   const Problem& problem_;
   Accumulator<double> loss_sum_ = Accumulator<double>::of_nothing();
   Vec<double> least_number_ = splat(0.0);
+  // Of a batch, a column for each position.
+  References<T> references_;
+  alignas(64) T own_class_[batch_positions], own_logit_[batch_positions], own_rest_[batch_positions];
+  alignas(64) T count_[batch_positions], factor_[batch_positions], own_gradient_[batch_positions];
+  alignas(64) double unit_[batch_positions];  // of the terms
+  alignas(64) double rest_[batch_positions], loss_[batch_positions];
+  alignas(64) double share_[batch_positions], scale_[batch_positions];  // share: only with weights
 };
 
 // Batches of a segment: brought into tiles and back, unless they lie in memory as in tiles.
 template <class E>
 class FewClassesKernel {
   using T = typename E::Real;
-  using Positions = FewPositions<T>;
-  static constexpr ptrdiff_t width = lanes<T>;
 
  public:
   static bool is_for(const Segment& s) {
@@ -249,29 +314,25 @@ class FewClassesKernel {
   SegmentResult run() {
     const Plane &x = segment_.logits, &y = segment_.output;
     const bool reads_in_place = is_like_a_tile(x), writes_in_place = reads_in_place && is_like_a_tile(y);
-    Positions positions(segment_);
+    FewPositions<T> positions(segment_);
     for (ptrdiff_t first = 0; first < segment_.positions; first += batch_positions) {
       const ptrdiff_t left = segment_.positions - first, count = left < batch_positions ? left : batch_positions;
       if (!reads_in_place) {
         load_tile<E>(address<E>(x, first), x.position_stride, x.class_stride, classes_, count, tile_);
       }
-      for (ptrdiff_t p = 0; p < count; p += width) {
-        typename Positions::Place place = {tile_ + p, batch_positions, nullptr, nullptr, batch_positions, first + p,
-                                           count - p < width ? count - p : width, width};
-        if (y.data) place.terms = place.gradient = terms_ + p;
-        if constexpr (is_plain) {
-          if (reads_in_place) {
-            place.logits = address<E>(x, first + p);
-            place.logits_stride = x.class_stride;
-            place.loaded = place.present;
-          }
-          if (writes_in_place && y.data) {
-            place.gradient = address<E>(y, first + p);
-            place.gradient_stride = y.class_stride;
-          }
+      FewPlaces<T> places = {tile_, batch_positions, terms_, y.data ? terms_ : nullptr, batch_positions, first, count,
+                             !reads_in_place};
+      if constexpr (is_plain) {
+        if (reads_in_place) {
+          places.logits = address<E>(x, first);
+          places.logits_stride = x.class_stride;
         }
-        positions.add(place);
+        if (writes_in_place && y.data) {
+          places.gradient = address<E>(y, first);
+          places.gradient_stride = y.class_stride;
+        }
       }
+      positions.add(places);
       if (y.data && !writes_in_place) store_gradient(first, count);
     }
     return positions.result();

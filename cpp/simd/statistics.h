@@ -89,6 +89,13 @@ struct References {
   CROSSENT_INLINE Reference<T> along_positions(ptrdiff_t p) const {
     return {load(maximum + p), load(small_maximum + p), load(offset + p), load(lower + p), load(exponent + p)};
   }
+  CROSSENT_INLINE void put(ptrdiff_t p, const Reference<T>& reference) {
+    store(maximum + p, reference.maximum);
+    store(small_maximum + p, reference.small_maximum);
+    store(offset + p, reference.offset);
+    store(lower + p, reference.lower);
+    store(exponent + p, reference.exponent);
+  }
   CROSSENT_INLINE Reference<T> at(ptrdiff_t p) const {
     return {splat(maximum[p]), splat(small_maximum[p]), splat(offset[p]), splat(lower[p]), splat(exponent[p])};
   }
@@ -124,13 +131,8 @@ CROSSENT_INLINE_LARGE Reference<T> reference_of(const Vec<T>& maximum, Doubles<T
 template <class T>
 CROSSENT_INLINE_LARGE void refer_to_maxima(Statistics& s, References<T>& references, ptrdiff_t p) {
   Doubles<T> inverse_unit;
-  const Reference<T> reference = reference_of(load_as<T>(s.maximum + p), inverse_unit);
+  references.put(p, reference_of(load_as<T>(s.maximum + p), inverse_unit));
   store_doubles<T>(s.inverse_unit + p, inverse_unit);
-  store(references.maximum + p, reference.maximum);
-  store(references.small_maximum + p, reference.small_maximum);
-  store(references.offset + p, reference.offset);
-  store(references.lower + p, reference.lower);
-  store(references.exponent + p, reference.exponent);
 }
 
 // One vector of logits x, with its targets t, as terms of the sums.
