@@ -318,7 +318,7 @@ class FewClassesKernel {
     for (ptrdiff_t first = 0; first < segment_.positions; first += batch_positions) {
       const ptrdiff_t left = segment_.positions - first, count = left < batch_positions ? left : batch_positions;
       if (!reads_in_place) {
-        load_tile<E>(address<E>(x, first), x.position_stride, x.class_stride, classes_, count, tile_);
+        load_tile<E>(address<E>(x, first), x.position_stride, x.class_stride, classes_, count, left, tile_);
       }
       FewPlaces<T> places = {tile_, batch_positions, terms_, y.data ? terms_ : nullptr, batch_positions, first, count,
                              !reads_in_place};

@@ -88,7 +88,7 @@ class SegmentInput {
   template <class E>
   void load_tiles() {
     load_tile<E>(logits<E>(0, 0), segment.logits.position_stride, segment.logits.class_stride, problem.classes,
-                 positions, scratch_logits);
+                 positions, segment.positions - first, scratch_logits);
     if (is_divided(problem)) divide_scratch(problem.classes * batch_positions);
     if (segment.probabilities.data) load_probability_tile();
   }
