@@ -80,6 +80,7 @@ class FewPositions {
     if (problem_.weight) weigh(places.count);
     for (ptrdiff_t p = 0; p < places.count; p += width) sum_terms(places, p);
     for (ptrdiff_t p = 0; p < places.count; p += width) finish(p);
+    add_up(places);
     if (segment_.losses) write_losses(places);
     if (!places.gradient) return;
     set_scales(places);
@@ -128,19 +129,18 @@ class FewPositions {
     Doubles<T> unit;
     references_.put(p, reference_of(load(references_.maximum + p), unit));
     const Doubles<T> numbers = read_class_numbers<T>(segment_, places.first + p, places.count - p);
-    repeat<double_vectors<T>>(CROSSENT_EACH(i) {
-      unit.part[i] = splat(__builtin_ldexp(1.0, -(int)headroom)) * unit.part[i];
-      least_number_ = min(numbers.part[i], least_number_);
-    });
+    repeat<double_vectors<T>>(
+        CROSSENT_EACH(i) { unit.part[i] = splat(__builtin_ldexp(1.0, -(int)headroom)) * unit.part[i]; });
     store_doubles<T>(unit_ + p, unit);
+    store_doubles<T>(number_ + p, numbers);
     store(own_class_ + p, as_lanes(numbers));
   }
 
   // The shares of the positions' weights; a position of weight 0 counts as one without a class.
   void weigh(ptrdiff_t count) {
     for (ptrdiff_t p = 0; p < count; ++p) {
-      share_[p] = own_class_[p] < 0 ? 0 : problem_.target_share * problem_.weight[(ptrdiff_t)own_class_[p]];
-      if (share_[p] == 0) own_class_[p] = (T)no_class;
+      share_[p] = number_[p] < 0 ? 0 : problem_.target_share * problem_.weight[(ptrdiff_t)number_[p]];
+      if (share_[p] == 0 && number_[p] >= 0) own_class_[p] = (T)(number_[p] = no_class);
     }
   }
 
@@ -193,7 +193,7 @@ class FewPositions {
   CROSSENT_INLINE void finish(ptrdiff_t p) {
     const Doubles<T> rest = load_doubles<T>(rest_ + p), unit = load_doubles<T>(unit_ + p), share = shares(p);
     const Doubles<T> count = as_doubles(load(count_ + p)), maximum = as_doubles(load(references_.maximum + p));
-    const Doubles<T> own_logit = as_doubles(load(own_logit_ + p)), own_class = as_doubles(load(own_class_ + p));
+    const Doubles<T> own_logit = as_doubles(load(own_logit_ + p)), own_class = load_doubles<T>(number_ + p);
     Doubles<T> loss;
     repeat<double_vectors<T>>(CROSSENT_EACH(i) {
       const Vec<double> none = splat(0.0);
@@ -203,8 +203,18 @@ class FewPositions {
       const Vec<double> value = fma(share.part[i], log_sum, linear) * splat(problem_.unit);
       loss.part[i] = select(less(own_class.part[i], none), none, with_one_nan(value));
     });
-    repeat<double_vectors<T>>(CROSSENT_EACH(i) { loss_sum_.add(loss.part[i]); });
     store_doubles<T>(loss_ + p, loss);
+  }
+
+  void add_up(const Places& places) {  // in registers
+    Accumulator<double> loss_sum = loss_sum_;
+    Vec<double> least_number = least_number_;
+    for (ptrdiff_t p = 0; p < places.count; p += lanes<double>) {
+      loss_sum.add(load(loss_ + p));
+      least_number = min(load(number_ + p), least_number);
+    }
+    loss_sum_ = loss_sum;
+    least_number_ = least_number;
   }
 
   void write_losses(const Places& places) const {
@@ -288,7 +298,8 @@ class FewPositions {
   References<T> references_;
   alignas(64) T own_class_[batch_positions], own_logit_[batch_positions], own_rest_[batch_positions];
   alignas(64) T count_[batch_positions], factor_[batch_positions], own_gradient_[batch_positions];
-  alignas(64) double unit_[batch_positions];  // of the terms
+  alignas(64) double unit_[batch_positions];    // of the terms
+  alignas(64) double number_[batch_positions];  // of the own class
   alignas(64) double rest_[batch_positions], loss_[batch_positions];
   alignas(64) double share_[batch_positions], scale_[batch_positions];  // share: only with weights
 };
