@@ -350,7 +350,7 @@ class FewClassesKernel {
   }
 
  private:
-  static constexpr bool is_plain = sizeof(typename E::Storage) == sizeof(T);
+  static constexpr bool is_plain = is_stored_as_computed<E>;
 
   static bool is_like_a_tile(const Plane& plane) {
     return is_plain && plane.position_stride == 1 && plane.class_stride != 1;
