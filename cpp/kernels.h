@@ -105,7 +105,7 @@ static inline int64_t read_once(const int64_t* label) { return *const_cast<const
 
 constexpr ptrdiff_t chunk_classes = 16384;  // classes whose sum is formed at once; fixed, since it decides on bits
 constexpr ptrdiff_t batch_positions = 64;   // positions handled together at most
-constexpr ptrdiff_t few_classes = 112;      // up to here positions, not classes, are the lanes
+constexpr ptrdiff_t few_classes = 64;       // up to here positions, not classes, are the lanes
 constexpr ptrdiff_t lanes_at_most = 16;     // positions in a vector of floats
 constexpr ptrdiff_t scratch_bytes(ptrdiff_t classes, Element element) {
   const ptrdiff_t elements = classes <= few_classes ? classes * batch_positions : chunk_classes;

@@ -123,8 +123,8 @@ CROSSENT_INLINE_LARGE Reference<T> reference_of(const Vec<T>& maximum, Doubles<T
     exponent.part[i] = shift.exponent;
   });
   const Vec<T> order = as_lanes(exponent);
-  return {maximum, zero_unless_finite(maximum) * splat<T>((T)(1 / linear_unit)), as_lanes(offset),
-          lower_bound(order), splat((T)ExpConstants<T>::headroom) - order};
+  return {maximum, zero_unless_finite(maximum) * splat<T>((T)(1 / linear_unit)), as_lanes(offset), lower_bound(order),
+          splat((T)ExpConstants<T>::headroom) - order};
 }
 
 // The references and inverse units of positions p, p + 1, …, a vector of them, whose maxima are known.

@@ -25,10 +25,15 @@ CROSSENT_INLINE void store_strided(typename E::Storage* y, ptrdiff_t stride, ptr
   for (ptrdiff_t i = 0; i < count; ++i) y[i * stride] = memory[i];
 }
 
-// Squares of as many rows and classes as 16 bytes have elements, all of a vector of rows at once: square q of a vector of
-// positions is in its quarter q. The last of a row's squares may overlap the one before.
+// Squares of as many rows and classes as 16 bytes have elements, all of a vector of rows at once: square q of a vector
+// of positions is in its quarter q. The last of a row's squares may overlap the one before.
 template <class T>
 constexpr ptrdiff_t square_classes = 16 / sizeof(T);
+
+// How many rows ahead the memory is asked for: a batch, unless that would be too much for a small L1 cache.
+constexpr ptrdiff_t positions_ahead(ptrdiff_t classes) {
+  return classes <= few_classes / 2 ? batch_positions : lanes_at_most;
+}
 
 template <class T>
 CROSSENT_INLINE void transpose_squares(Vec<T> (&rows)[square_classes<T>]) {
@@ -45,16 +50,18 @@ template <class T>
 CROSSENT_INLINE void load_squares(const T* x, ptrdiff_t position_stride, ptrdiff_t classes, T* tile) {
   constexpr ptrdiff_t m = square_classes<T>, line = 64 / sizeof(T), quarters = register_bytes / 16;
   const ptrdiff_t step = m * position_stride * (ptrdiff_t)sizeof(T);
+  const T* const ahead = x + positions_ahead(classes) * position_stride;
   for (ptrdiff_t c = 0; c < classes; c += m) {
     if (c % line == 0) {
-      repeat<lanes<T>>(CROSSENT_EACH(i) { __builtin_prefetch(x + c + (i + batch_positions) * position_stride); });
+      repeat<lanes<T>>(CROSSENT_EACH(i) { __builtin_prefetch(ahead + c + i * position_stride); });
     }
     if (c + m > classes && classes >= m) c = classes - m;
     Vec<T> rows[m];
     repeat<m>(CROSSENT_EACH(i) {
       const char* row = (const char*)(x + c + i * position_stride);
-      rows[i] = each_part<Vec<T>>(
-          [&](int k) __attribute__((always_inline)) { return (typename Vec<T>::Register)load_quarters(row + k * quarters * step, step); });
+      rows[i] = each_part<Vec<T>>([&](int k) __attribute__((always_inline)) {
+        return (typename Vec<T>::Register)load_quarters(row + k * quarters * step, step);
+      });
     });
     transpose_squares(rows);
     repeat<m>(CROSSENT_EACH(i) {
@@ -68,9 +75,10 @@ template <class T>
 CROSSENT_INLINE void store_squares(const T* tile, T* y, ptrdiff_t position_stride, ptrdiff_t classes) {
   constexpr ptrdiff_t m = square_classes<T>, line = 64 / sizeof(T), quarters = register_bytes / 16;
   const ptrdiff_t step = m * position_stride * (ptrdiff_t)sizeof(T);
+  T* const ahead = y + positions_ahead(classes) * position_stride;
   for (ptrdiff_t c = 0; c < classes; c += m) {
     if (c % line == 0) {
-      repeat<lanes<T>>(CROSSENT_EACH(i) { __builtin_prefetch(y + c + (i + batch_positions) * position_stride, 1); });
+      repeat<lanes<T>>(CROSSENT_EACH(i) { __builtin_prefetch(ahead + c + i * position_stride, 1); });
     }
     if (c + m > classes) c = classes - m;
     Vec<T> rows[m];

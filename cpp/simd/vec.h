@@ -137,8 +137,7 @@ CROSSENT_INLINE Vec<T> map_bits(const Vec<T>& a, Function function) {
 
 // The bits of a less those of b, as integers.
 CROSSENT_INLINE Vec<double> subtract_bits(const Vec<double>& a, const Vec<double>& b) {
-  return each_part<Vec<double>>(
-      CROSSENT_EACH(i) { return (NativeF64)((NativeI64)a.part[i] - (NativeI64)b.part[i]); });
+  return each_part<Vec<double>>(CROSSENT_EACH(i) { return (NativeF64)((NativeI64)a.part[i] - (NativeI64)b.part[i]); });
 }
 
 template <class T>
