@@ -20,8 +20,10 @@
 // only.
 #if defined(__SSE2__) && !defined(__AVX__)
 #define CROSSENT_INLINE_LARGE __attribute__((noinline))
+#define CROSSENT_IS_SMALL true
 #else
 #define CROSSENT_INLINE_LARGE CROSSENT_INLINE
+#define CROSSENT_IS_SMALL false
 #endif
 
 // A function for which the registers do when a value is one of them.

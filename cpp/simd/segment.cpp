@@ -7,7 +7,10 @@ namespace {
 
 template <class E>
 SegmentResult run_as(const Segment& segment) {
-  return FewClassesKernel<E>::is_for(segment) ? FewClassesKernel<E>(segment).run() : SegmentKernel<E>(segment).run();
+  if constexpr (!CROSSENT_IS_SMALL) {
+    if (FewClassesKernel<E>::is_for(segment)) return FewClassesKernel<E>(segment).run();
+  }
+  return SegmentKernel<E>(segment).run();
 }
 
 [[maybe_unused]] SegmentResult run(const Segment& segment, float) {

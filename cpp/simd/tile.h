@@ -97,8 +97,9 @@ constexpr bool is_stored_as_computed = sizeof(typename E::Storage) == sizeof(typ
 // tile[c · batch_positions + p] = the element of class c at position p; positions beyond the last are 0. `readable`
 // positions are there in memory from the first on.
 template <class E>
-void load_tile(const typename E::Storage* x, ptrdiff_t position_stride, ptrdiff_t class_stride, ptrdiff_t classes,
-               ptrdiff_t positions, ptrdiff_t readable, typename E::Real* tile) {
+__attribute__((noinline)) void load_tile(const typename E::Storage* x, ptrdiff_t position_stride,
+                                         ptrdiff_t class_stride, ptrdiff_t classes, ptrdiff_t positions,
+                                         ptrdiff_t readable, typename E::Real* tile) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>;
   for (ptrdiff_t p = 0; p < positions; p += width) {
@@ -138,8 +139,9 @@ void load_tile(const typename E::Storage* x, ptrdiff_t position_stride, ptrdiff_
 }
 
 template <class O>
-void store_tile(const typename O::Real* tile, typename O::Storage* y, ptrdiff_t position_stride, ptrdiff_t class_stride,
-                ptrdiff_t classes, ptrdiff_t positions) {
+__attribute__((noinline)) void store_tile(const typename O::Real* tile, typename O::Storage* y,
+                                          ptrdiff_t position_stride, ptrdiff_t class_stride, ptrdiff_t classes,
+                                          ptrdiff_t positions) {
   using T = typename O::Real;
   constexpr ptrdiff_t width = lanes<T>;
   for (ptrdiff_t p = 0; p < positions; p += width) {
