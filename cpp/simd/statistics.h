@@ -129,7 +129,7 @@ CROSSENT_INLINE_LARGE Reference<T> reference_of(const Vec<T>& maximum, Doubles<T
 
 // The references and inverse units of positions p, p + 1, …, a vector of them, whose maxima are known.
 template <class T>
-CROSSENT_INLINE_LARGE void refer_to_maxima(Statistics& s, References<T>& references, ptrdiff_t p) {
+__attribute__((noinline)) void refer_to_maxima(Statistics& s, References<T>& references, ptrdiff_t p) {
   Doubles<T> inverse_unit;
   references.put(p, reference_of(load_as<T>(s.maximum + p), inverse_unit));
   store_doubles<T>(s.inverse_unit + p, inverse_unit);
