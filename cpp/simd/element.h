@@ -205,10 +205,7 @@ CROSSENT_INLINE typename E::Real load_one(const typename E::Storage* p) {
   if constexpr (sizeof(typename E::Storage) != 2) {
     return *p;
   } else {
-    typename E::Storage memory[element_lanes<E>] = {*p};
-    typename E::Real lane[element_lanes<E>];
-    store(lane, E::load(memory));
-    return lane[0];
+    return load_partial<E>(p, 1, 0).part[0][0];
   }
 }
 
@@ -246,6 +243,13 @@ void gather_line(const void* source, Element element, ptrdiff_t stride, ptrdiff_
     const auto* p = static_cast<const typename E::Storage*>(source);
     constexpr int width = element_lanes<E>;
     ptrdiff_t i = 0;
+    if constexpr (sizeof(typename E::Real) == sizeof(T)) {
+      if (stride == 1) {
+        for (; i + width <= count; i += width) store(target + i, E::load(p + i));
+        if (i < count) store_partial<PlainOf<T>>(target + i, load_partial<E>(p + i, count - i, 0), count - i);
+        return;
+      }
+    }
     for (; i < count; i += width) {
       const ptrdiff_t n = count - i < width ? count - i : width;
       alignas(64) typename E::Real lane[width];

@@ -67,40 +67,40 @@ CROSSENT_INLINE Vec<T> reduce(const Vec<T>& x, const Vec<T>& n) {
   }
 }
 
-// exp(r) for r from reduce().
+// The n of x.
+template <class T>
+CROSSENT_INLINE Vec<T> binary_order(const Vec<T>& x) {
+  using C = ExpConstants<T>;
+  return round(fma(x, splat<T>(C::log2_e), splat<T>(-C::middle)));
+}
+
+template <class C, class T>
+CROSSENT_INLINE Vec<T> rest_of_exp(const Vec<T>& r) {
+  return polynomial<T, sizeof(C::q) / sizeof(T) - 1>(C::q, r);
+}
+// exp(r) as 1 + r (1 + r q(r)), an operation less than the form above, and nearer the truth unless every step is
+// rounded twice.
 template <class C, class T>
 CROSSENT_INLINE Vec<T> exp_of_reduced(const Vec<T>& r) {
-  constexpr int degree = sizeof(C::q) / sizeof(T) - 1;
-  return fma(polynomial<T, degree>(C::q, r), r * r, r) + splat<T>(1);
+  const Vec<T> one = splat<T>(1), q = rest_of_exp<C>(r);
+  return has_fma ? fma(fma(q, r, one), r, one) : fma(q, r * r, r) + one;
 }
 
-// multiplied(exp(r) - 1) · 2^(n + exponent), and the caller's bound for x: x below `lower` counts as `lower`, nan stays
-// nan. Types float, double. Valid for |x|, |lower| <= 2^17 and a whole-numbered exponent; results that are denormal are
-// rounded once.
-template <class C, class T, class Multiplied>
-CROSSENT_INLINE Vec<T> exp_with(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& exponent,
-                                const Multiplied& multiplied) {
-  const Vec<T> bounded = max(lower, x);
-  const Vec<T> n = round(fma(bounded, splat<T>(C::log2_e), splat<T>(-C::middle)));
-  const Vec<T> r = reduce(bounded, n);
-  constexpr int degree = sizeof(C::q) / sizeof(T) - 1;
-  return scale_by_power_of_two(multiplied(fma(polynomial<T, degree>(C::q, r), r * r, r)), n + exponent);
-}
-
-// exp(x) · 2^exponent. Maximum error scaled_exp_ulp.
+// exp(x) · 2^exponent. x below `lower` counts as `lower`, nan stays nan. Types float, double; maximum error
+// scaled_exp_ulp for |x|, |lower| <= 2^17 and a whole-numbered exponent; results that are denormal are rounded once.
 [[maybe_unused]] constexpr double scaled_exp_ulp = 1.0;
 template <class T, class C = ExpConstants<T>>
 CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& exponent) {
-  return exp_with<C>(x, lower, exponent,
-                     [](const Vec<T>& below) __attribute__((always_inline)) { return below + splat<T>(1); });
+  const Vec<T> bounded = max(lower, x), n = binary_order(bounded);
+  return scale_by_power_of_two(exp_of_reduced<C>(reduce(bounded, n)), n + exponent);
 }
 // multiplier · exp(x) · 2^exponent.
 template <class T>
 CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& exponent,
                                         const Vec<T>& multiplier) {
-  return exp_with<ExpConstants<T>>(x, lower, exponent, [&](const Vec<T>& below) __attribute__((always_inline)) {
-    return fma(below, multiplier, multiplier);
-  });
+  const Vec<T> bounded = max(lower, x), n = binary_order(bounded), r = reduce(bounded, n);
+  const Vec<T> below = fma(rest_of_exp<ExpConstants<T>>(r), r * r, r);
+  return scale_by_power_of_two(fma(below, multiplier, multiplier), n + exponent);
 }
 
 // What is taken off before exp: exp(x - offset) · 2^-exponent is at most 4/3 when x is at most the maximum.

@@ -5,8 +5,8 @@
 //   tile     few classes: the batch is turned around in registers first, then treated as columns
 //   columns  positions side by side in memory, as in (N, C, H, W) or Fortran order
 //   rows     classes side by side in memory
-//   gather   any other strides, a temperature, a half precision that has to be converted first: a chunk of classes at a
-//   time is brought side by side, then treated as
+//   gather   any other strides, a temperature, a half precision that has to be converted first or is read more than
+//            twice (scores, class probabilities): a chunk of classes at a time is brought side by side, then treated as
 //            a row
 #pragma once
 
@@ -22,6 +22,10 @@ enum class Path { tile, columns, rows, gather };
 constexpr ptrdiff_t classes_of_chunk(const Problem& problem, ptrdiff_t c) {
   return problem.classes - c < chunk_classes ? problem.classes - c : chunk_classes;
 }
+
+// Whether a row of E is computed on where it lies: a half precision that is read more than twice is converted once.
+template <class E, class Terms>
+constexpr bool rows_are_in_place = sizeof(typename E::Storage) >= 4 || !(Terms::has_scores || Terms::has_mass);
 
 // T is what is computed in. Nothing here is compiled for each element in memory but what is a template of it, E; R is
 // that of rows, which is T's own once they are gathered.
@@ -50,12 +54,13 @@ class SegmentInput {
     for (ptrdiff_t p = 0; p < used; ++p) scale[p] = *s.scale * problem.unit;
   }
 
-  // Rows: as many as half a small L1 cache holds. Columns: fewer where the tile would leave a small L2 cache.
+  // Rows: as many as a small L2 cache holds with room to spare. Columns: fewer where the tile would leave a small L2
+  // cache.
   ptrdiff_t positions_per_batch() const {
     const ptrdiff_t row_bytes = problem.classes * size_of(segment.logits.element);
     if (path == Path::tile) return batch_positions;
     if (path == Path::columns) return row_bytes * batch_positions <= (1 << 19) ? batch_positions : lanes<T>;
-    const ptrdiff_t rows = path == Path::rows ? (1 << 15) / row_bytes : chunk_classes / problem.classes;
+    const ptrdiff_t rows = path == Path::rows ? (1 << 16) / row_bytes : chunk_classes / problem.classes;
     return rows < 1 ? 1 : rows > batch_positions ? batch_positions : rows;
   }
 
@@ -170,7 +175,9 @@ class SegmentInput {
       return Path::columns;
     }
     if (is_few) return Path::tile;
-    return x.class_stride == 1 && (!y.data || y.class_stride == 1) ? Path::rows : Path::gather;
+    const bool is_row = x.class_stride == 1 && (!y.data || y.class_stride == 1);
+    const bool is_converted = size_of(x.element) == 2 && (s.problem->operation == Operation::score || q.data);
+    return is_row && !is_converted ? Path::rows : Path::gather;
   }
 
   ptrdiff_t scratch_elements() const {

@@ -56,6 +56,8 @@ CROSSENT_INLINE NativeMask32 equal(NativeF32 a, NativeF32 b) { return _mm512_cmp
 CROSSENT_INLINE NativeMask64 equal(NativeF64 a, NativeF64 b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
 CROSSENT_INLINE NativeMask32 less(NativeF32 a, NativeF32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 CROSSENT_INLINE NativeMask64 less(NativeF64 a, NativeF64 b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
+CROSSENT_INLINE NativeMask32 not_less(NativeF32 a, NativeF32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }
+CROSSENT_INLINE NativeMask64 not_less(NativeF64 a, NativeF64 b) { return _mm512_cmp_pd_mask(a, b, _CMP_NLT_UQ); }
 CROSSENT_INLINE NativeF32 select(NativeMask32 m, NativeF32 a, NativeF32 b) { return _mm512_mask_blend_ps(m, b, a); }
 CROSSENT_INLINE NativeF64 select(NativeMask64 m, NativeF64 a, NativeF64 b) { return _mm512_mask_blend_pd(m, b, a); }
 CROSSENT_INLINE uint32_t bits_of(NativeMask32 m) { return m; }
@@ -134,6 +136,8 @@ CROSSENT_INLINE NativeMask32 equal(NativeF32 a, NativeF32 b) { return (NativeI32
 CROSSENT_INLINE NativeMask64 equal(NativeF64 a, NativeF64 b) { return (NativeI64)(a == b); }
 CROSSENT_INLINE NativeMask32 less(NativeF32 a, NativeF32 b) { return (NativeI32)(a < b); }
 CROSSENT_INLINE NativeMask64 less(NativeF64 a, NativeF64 b) { return (NativeI64)(a < b); }
+CROSSENT_INLINE NativeMask32 not_less(NativeF32 a, NativeF32 b) { return ~less(a, b); }
+CROSSENT_INLINE NativeMask64 not_less(NativeF64 a, NativeF64 b) { return ~less(a, b); }
 CROSSENT_INLINE NativeF32 select(NativeMask32 m, NativeF32 a, NativeF32 b) {
   return (NativeF32)((m & (NativeI32)a) | (~m & (NativeI32)b));
 }

@@ -24,37 +24,28 @@ CROSSENT_INLINE Vec<typename E::Real> row_maxima(const typename E::Storage* x, p
   return max(max(m[0], m[1]), max(m[2], m[3]));
 }
 
-// The sums of a row, lane by lane. Meanwhile the memory gets `next`, as many elements, on their way: between two rows
-// or chunks the hardware would not think of it in time.
-template <class E, class Terms>
-CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::Storage* x,
-                                                              const typename E::Storage* next, ptrdiff_t classes,
-                                                              const Terms& terms,
-                                                              const Reference<typename E::Real>& reference) {
+// The line of memory that the v-th of some vectors from x on begins, if it does, gets on its way.
+template <class E>
+CROSSENT_INLINE void prefetch_line(const typename E::Storage* x, int v) {
+  constexpr int line_bytes = 64, vector_bytes = element_lanes<E> * sizeof(typename E::Storage);
+  if (v * vector_bytes % line_bytes == 0) __builtin_prefetch(x + v * element_lanes<E>);
+}
+
+// Goes through the groups of a row: what term(lanes, c, v, present) makes of the v-th vector from class c on, summed
+// over the group, to take(sum). Absent classes are -inf.
+template <class E, class Term, class Take>
+CROSSENT_INLINE void each_group(const typename E::Storage* x, ptrdiff_t classes, const Term& term, const Take& take) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>, group = width * group_terms;
-  RunningSums<T, Terms> sums;
   ptrdiff_t c = 0;
-  const auto prefetch = [&](int v) __attribute__((always_inline)) {
-    constexpr int line_bytes = 64;
-    if (v * sizeof(typename E::Storage) * width % line_bytes == 0) __builtin_prefetch(next + c + v * width);
-  };
-  const auto terms_of_vector = [&](const Vec<T>& x_lanes, int v, FirstLanes present) __attribute__((always_inline)) {
-    prefetch(v);
-    Vec<T> t = {};
-    if constexpr (Terms::present) t = terms.along_classes(c + v * width, present);
-    return terms_of(x_lanes, t, reference, sums);
-  };
-  const auto terms_at = CROSSENT_EACH(v) {
-    return terms_of_vector(E::load(x + c + v * width), v, first_lanes<T>(width));
-  };
+  const auto terms_at = CROSSENT_EACH(v) { return term(E::load(x + c + v * width), c, v, first_lanes<T>(width)); };
   const auto present_terms = [&](const auto& present) __attribute__((always_inline)) {
     return CROSSENT_EACH(v) {
-      return terms_of_vector(load_partial<E>(x + c + v * width, present[v], -(T)__builtin_inf()), v, present[v]);
+      return term(load_partial<E>(x + c + v * width, present[v], -(T)__builtin_inf()), c, v, present[v]);
     };
   };
   if constexpr (parts == 1) {  // the last group in pairs, whose absent classes are computed as exp(-inf)
-    for (; c + group <= classes; c += group) sums.add(tree_sum<group_terms>(terms_at));
+    for (; c + group <= classes; c += group) take(tree_sum<group_terms>(terms_at));
     const ptrdiff_t left = classes - c;
     if (left > 0) {
       const FirstVectors<T, group_terms> present(left);
@@ -66,15 +57,68 @@ CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::
         if (left > 6 * width) next_part = next_part + tree_sum<2>(present_terms_at, 6);
         part = part + next_part;
       }
-      sums.add(part);
+      take(part);
     }
   } else {
     for (; c < classes; c += group) {
       const FirstVectors<T, group_terms> present(classes - c);
       const ptrdiff_t left = (classes - c + width - 1) / width;
-      sums.add(sum_of_present<group_terms>(left < group_terms ? left : group_terms, present_terms(present)));
+      take(sum_of_present<group_terms>(left < group_terms ? left : group_terms, present_terms(present)));
     }
   }
+}
+
+// What the scores of a group are added up from, once its every exp is on its way: each would wait for the one before.
+template <class T>
+class ScoresOfGroup {
+ public:
+  CROSSENT_INLINE ScoresOfGroup() { clear(); }
+  CROSSENT_INLINE void put(int v, const Vec<T>& rest, const Vec<T>& gap) {
+    rest_[v] = rest;
+    gap_[v] = gap;
+  }
+  template <class Sums>
+  CROSSENT_INLINE void move_to(Sums& sums) {
+    repeat<group_terms>(CROSSENT_EACH(v) { sums.add_score(rest_[v], gap_[v]); });
+    clear();
+  }
+
+ private:
+  CROSSENT_INLINE void clear() {
+    repeat<group_terms>(CROSSENT_EACH(v) { rest_[v] = gap_[v] = splat<T>(0); });
+  }
+  Vec<T> rest_[group_terms], gap_[group_terms];
+};
+
+// The sums of a row, lane by lane. Meanwhile the memory gets `next`, as many elements, on their way: between two rows
+// or chunks the hardware would not think of it in time.
+template <class E, class Terms>
+CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::Storage* x,
+                                                              const typename E::Storage* next, ptrdiff_t classes,
+                                                              const Terms& terms,
+                                                              const Reference<typename E::Real>& reference) {
+  using T = typename E::Real;
+  constexpr bool scores_wait = Terms::has_scores && parts == 1;
+  RunningSums<T, Terms> sums;
+  ScoresOfGroup<T> scores;
+  each_group<E>(
+      x, classes,
+      [&](const Vec<T>& x_lanes, ptrdiff_t c, int v, FirstLanes present) __attribute__((always_inline)) {
+        prefetch_line<E>(next + c, v);
+        Vec<T> t = {};
+        if constexpr (Terms::present) t = terms.along_classes(c + v * lanes<T>, present);
+        if constexpr (scores_wait) {
+          return terms_of(x_lanes, t, reference, sums,
+                          [&](const auto& rest, const auto& gap)
+                              __attribute__((always_inline)) { scores.put(v, rest, gap); });
+        } else {
+          return terms_of(x_lanes, t, reference, sums);
+        }
+      },
+      [&](const auto& group) __attribute__((always_inline)) {
+        if constexpr (scores_wait) scores.move_to(sums);
+        sums.add(group);
+      });
   return sums;
 }
 

@@ -166,9 +166,7 @@ void write_scores(SegmentInput<typename E::Real>& in, const Statistics& s, const
   using T = typename E::Real;
   Scores scores;
   finish_scores<T>(s, log_sum, in.positions, scores);
-  if (in.path == Path::rows) {
-    rank_batch_of_rows<InPlace<E>>(in, s, scores);
-  } else if (in.path == Path::gather) {
+  if (in.path == Path::rows || in.path == Path::gather) {
     rank_batch_of_rows<PlainOf<T>>(in, s, scores);
   } else {
     rank_batch_of_columns<E>(in, s, scores);

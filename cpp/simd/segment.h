@@ -2,8 +2,8 @@
 // statistics, finish them to losses and coefficients, write the output. The logits of a batch stay in cache in between.
 #pragma once
 
+#include "one_pass.h"
 #include "output.h"
-#include "reduce.h"
 #include "score.h"
 
 namespace crossent::CROSSENT_ISA {
@@ -119,12 +119,32 @@ class SegmentKernel {
   // R: the element of the rows, which may have been gathered.
   template <class R>
   void reduce_chunk_of_rows(ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
-    const auto reduce = [&](const auto& terms) {
-      for (ptrdiff_t p = 0; p < in_.positions; p += lanes<T>) {
-        reduce_rows<R>(in_, terms, c, classes, p, references_, out);
+    const auto reduce = [&]<class Terms>(const Terms& terms) {
+      if constexpr (rows_are_in_place<R, Terms>) {
+        for (ptrdiff_t p = 0; p < in_.positions; p += lanes<T>) {
+          if (!reduce_in_one_pass<R>(terms, c, classes, p, out)) {
+            reduce_rows<R>(in_, terms, c, classes, p, references_, out);
+          }
+        }
       }
     };
     is_score() ? reduce(ScoreTerms{}) : in_.with_terms_of_rows(reduce);
+  }
+
+  // False where that can't be. Then it isn't tried for a while, since the next rows are likely to be of that kind.
+  template <class R, class Terms>
+  bool reduce_in_one_pass(const Terms&, ptrdiff_t c, ptrdiff_t classes, ptrdiff_t first, Statistics& out) {
+    if constexpr (has_one_pass<R> && Terms::is_plain) {
+      if (classes < least_classes_of_one_pass) return false;
+      if (two_passes_left_ > 0) {
+        --two_passes_left_;
+      } else if (OnePass<R>(in_, c, classes, first).reduce(references_, out)) {
+        return true;
+      } else {
+        two_passes_left_ = 16;
+      }
+    }
+    return false;
   }
 
   void reduce_chunk_of_columns(ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
@@ -195,12 +215,14 @@ class SegmentKernel {
 
   template <class O, bool logarithm>
   void write_chunk_of_row(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
-    const auto write = [&](const auto& terms) {
+    const auto write = [&]<class Terms>(const Terms& terms) {
       if (in_.path == Path::rows) {
-        using Y = OutputInPlace<O>;
-        write_row<Direct, Y, logarithm>(in_.template row<Direct>(p, c, classes), output<Y>(p, c), classes, terms,
-                                        references_, coefficients_, p, segment_.output.position_stride,
-                                        can_stream<Y> && segment_.output_streams);
+        if constexpr (rows_are_in_place<Direct, Terms>) {
+          using Y = OutputInPlace<O>;
+          write_row<Direct, Y, logarithm>(in_.template row<Direct>(p, c, classes), output<Y>(p, c), classes, terms,
+                                          references_, coefficients_, p, segment_.output.position_stride,
+                                          can_stream<Y> && segment_.output_streams);
+        }
       } else {
         T* x = in_.scratch_logits + p * classes;
         write_row<Plain, Plain, logarithm>(x, x, classes, terms, references_, coefficients_, p, 0, false);
@@ -274,6 +296,7 @@ class SegmentKernel {
   const Problem& problem_;
   SegmentInput<T> in_;
   ptrdiff_t first_class_ = 0, end_class_ = 0;
+  int two_passes_left_ = 0;
   SegmentResult result_ = {0, 0, false};
   Accumulator<double> loss_sum_ = Accumulator<double>::of_nothing();
   Statistics statistics_, next_;

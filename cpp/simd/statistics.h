@@ -53,6 +53,10 @@ struct RunningSums {
   CROSSENT_INLINE RunningSums() {
     repeat<Terms::sums>(CROSSENT_EACH(i) { sum[i] = Accumulator<T>::of_nothing(); });
   }
+  CROSSENT_INLINE void add_score(const Vec<T>& rest, const Vec<T>& gap) {
+    gaps_of_group = fma(rest, gap, gaps_of_group);
+    squares_of_group = fma(rest, rest, squares_of_group);
+  }
   CROSSENT_INLINE void add(const Sums<T, Terms::tree_sums>& group) {
     repeat<Terms::tree_sums>(CROSSENT_EACH(i) { sum[i].add(group.sum[i]); });
     if constexpr (Terms::has_scores) {
@@ -135,11 +139,11 @@ __attribute__((noinline)) void refer_to_maxima(Statistics& s, References<T>& ref
   store_doubles<T>(s.inverse_unit + p, inverse_unit);
 }
 
-// One vector of logits x, with its targets t, as terms of the sums.
-template <class T, class Terms>
+// One vector of logits x, with its targets t, as terms of the sums. For scores, add_score(rest, gap) is called too.
+template <class T, class Terms, class AddScore>
 CROSSENT_INLINE_LARGE Sums<T, Terms::tree_sums> terms_of(const Vec<T>& x, [[maybe_unused]] const Vec<T>& t,
-                                                         const Reference<T>& reference,
-                                                         RunningSums<T, Terms>& running) {
+                                                         const Reference<T>& reference, RunningSums<T, Terms>& running,
+                                                         [[maybe_unused]] const AddScore& add_score) {
   const Vec<T> zero = splat<T>(0), one = splat<T>(1);
   const auto is_maximum = equal(x, reference.maximum);
   const Vec<T> e = scaled_exp(x - reference.offset, reference.lower, reference.exponent);
@@ -155,12 +159,17 @@ CROSSENT_INLINE_LARGE Sums<T, Terms::tree_sums> terms_of(const Vec<T>& x, [[mayb
     return {{rest, select(is_absent, zero, t * gap)}};
   } else {
     if constexpr (Terms::has_scores) {  // the gap is bounded as x is for exp: 0 · inf is 0
-      const Vec<T> bounded = max(reference.lower, x - reference.offset);
-      running.gaps_of_group = fma(rest, (reference.maximum - reference.offset) - bounded, running.gaps_of_group);
-      running.squares_of_group = fma(rest, rest, running.squares_of_group);
+      add_score(rest, (reference.maximum - reference.offset) - max(reference.lower, x - reference.offset));
     }
     return {{rest}};
   }
+}
+template <class T, class Terms>
+CROSSENT_INLINE Sums<T, Terms::tree_sums> terms_of(const Vec<T>& x, const Vec<T>& t, const Reference<T>& reference,
+                                                   RunningSums<T, Terms>& running) {
+  return terms_of(x, t, reference, running, [&](const Vec<T>& rest, const Vec<T>& gap) __attribute__((always_inline)) {
+    running.add_score(rest, gap);
+  });
 }
 
 // The sums in units of exp(maximum) instead of 2^(exponent - headroom).

@@ -10,21 +10,22 @@ namespace {
 
 struct NoTerms {
   static constexpr int sums = 1, tree_sums = 1;
-  static constexpr bool present = false, has_mass = false, has_scores = false;
+  static constexpr bool is_plain = true, present = false, has_mass = false, has_scores = false;
   NoTerms from_class(ptrdiff_t) const { return {}; }
 };
 
 // None, and the sums that scores are made of.
 struct ScoreTerms {
   static constexpr int sums = 3, tree_sums = 1;
-  static constexpr bool present = false, has_mass = false, has_scores = true;
+  static constexpr bool is_plain = false, present = false, has_mass = false, has_scores = true;
   ScoreTerms from_class(ptrdiff_t) const { return {}; }
 };
 
 template <class T>
 struct BaseTerms {
   static constexpr int sums = 2, tree_sums = 2;
-  static constexpr bool present = true, has_scores = false, has_mass = false;  // its sum over the classes is known
+  static constexpr bool is_plain = false, present = true, has_scores = false,
+                        has_mass = false;  // its sum over the classes is known
   const T* base;
 
   BaseTerms from_class(ptrdiff_t c) const { return {base + c}; }
@@ -39,7 +40,7 @@ struct BaseTerms {
 template <class T>
 struct ProbabilityTerms {
   static constexpr int sums = 2, tree_sums = 2;
-  static constexpr bool present = true, has_mass = true, has_scores = false;
+  static constexpr bool is_plain = false, present = true, has_mass = true, has_scores = false;
   const T *base, *factor, *probability;
   ptrdiff_t class_stride;
   ptrdiff_t ahead = 0;  // so many elements further on is what will be read later

@@ -86,6 +86,7 @@ CROSSENT_BINARY_FUNCTION(min, Vec)
 CROSSENT_BINARY_FUNCTION(scale_by_power_of_two, Vec)
 CROSSENT_BINARY_FUNCTION(equal, Mask)
 CROSSENT_BINARY_FUNCTION(less, Mask)
+CROSSENT_BINARY_FUNCTION(not_less, Mask)  // true when either is nan
 #undef CROSSENT_BINARY_FUNCTION
 
 template <class T>
