@@ -16,13 +16,15 @@
 
 namespace crossent {
 
-#define CROSSENT_DECLARE(isa)                   \
-  namespace isa {                               \
-  SegmentResult segment_float(const Segment&);  \
-  SegmentResult segment_double(const Segment&); \
-  void binary(const BinarySegment&);            \
+#define CROSSENT_DECLARE(isa)                                                     \
+  namespace isa {                                                                 \
+  SegmentResult segment_float(const Segment&);                                    \
+  SegmentResult segment_double(const Segment&);                                   \
+  void binary(const BinarySegment&);                                              \
+  TargetCount count_targets(const int64_t*, ptrdiff_t count, const TargetRange&); \
   }
-#define CROSSENT_KERNELS(isa, is_supported) {#isa, is_supported, isa::segment_float, isa::segment_double, isa::binary}
+#define CROSSENT_KERNELS(isa, is_supported) \
+  {#isa, is_supported, isa::segment_float, isa::segment_double, isa::binary, isa::count_targets}
 
 #if defined(CROSSENT_HAS_AVX)
 CROSSENT_DECLARE(avx512)

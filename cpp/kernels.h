@@ -107,9 +107,9 @@ constexpr ptrdiff_t chunk_classes = 16384;  // classes whose sum is formed at on
 constexpr ptrdiff_t batch_positions = 64;   // positions handled together at most
 constexpr ptrdiff_t few_classes = 64;       // up to here positions, not classes, are the lanes
 constexpr ptrdiff_t lanes_at_most = 16;     // positions in a vector of floats
-constexpr ptrdiff_t scratch_bytes(ptrdiff_t classes) {
+constexpr ptrdiff_t scratch_bytes(ptrdiff_t classes, Element element) {
   const ptrdiff_t elements = classes <= few_classes ? classes * batch_positions : chunk_classes;
-  return 2 * (elements < chunk_classes ? elements : chunk_classes) * ptrdiff_t(sizeof(double));
+  return 2 * (elements < chunk_classes ? elements : chunk_classes) * (element == Element::f64 ? 8 : 4);
 }
 
 // Elementwise binary cross-entropy over `count` elements, everything side by side in doubles.
@@ -120,12 +120,25 @@ struct BinarySegment {
   double *losses, *gradient;  // gradient may be null
 };
 
+// What class indices may be, and what a look at some of them finds: how many are not to be ignored, and whether one of
+// these is no class.
+struct TargetRange {
+  ptrdiff_t classes;
+  bool has_ignore_index;
+  int64_t ignore_index;
+};
+struct TargetCount {
+  ptrdiff_t counted;
+  bool has_bad;
+};
+
 struct Kernels {
   const char* instruction_set;
   bool (*is_supported)();                          // by this CPU
   SegmentResult (*segment_float)(const Segment&);  // logits of float and of half precision
   SegmentResult (*segment_double)(const Segment&);
   void (*binary)(const BinarySegment&);
+  TargetCount (*count_targets)(const int64_t* target, ptrdiff_t count, const TargetRange&);
 };
 
 }  // namespace crossent

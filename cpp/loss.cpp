@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "dispatch.h"
 #include "long_sum.h"
 #include "parallel.h"
 #include "run.h"
@@ -46,24 +47,19 @@ double weight_of_targets(const CrossEntropyCall& call, ptrdiff_t first, ptrdiff_
   return sum.total();
 }
 
-// One pass over the class indices, without a branch, and others only where they are needed.
+// One pass over the class indices, and others only where they are needed.
 TargetScan scan_targets(const CrossEntropyCall& call, ptrdiff_t positions) {
   constexpr ptrdiff_t block_positions = 1 << 14;
   const ptrdiff_t blocks = (positions + block_positions - 1) / block_positions;
+  const TargetRange range = {call.classes, call.has_ignore_index, call.ignore_index};
+  const Kernels& kernels = active_kernels();
   PerBlock<TargetScan> found(blocks);
   for_each_block(blocks, threads_for(positions, blocks), [&](ptrdiff_t block, int) {
     const ptrdiff_t first = block * block_positions, end = std::min(positions, first + block_positions);
     TargetScan& scan = found[block];
-    ptrdiff_t valid = 0;
-    bool is_bad = false;
-    for (ptrdiff_t p = first; p < end; ++p) {
-      const int64_t label = read_once(call.target + p);
-      const bool counts = !call.has_ignore_index | (label != call.ignore_index);
-      is_bad |= counts & !is_class(label, call.classes);
-      valid += counts;
-    }
-    scan.weight_sum = static_cast<double>(valid);
-    if (is_bad) scan.bad_position = first_bad_position(call, first, end);
+    const TargetCount targets = kernels.count_targets(call.target + first, end - first, range);
+    scan.weight_sum = static_cast<double>(targets.counted);
+    if (targets.has_bad) scan.bad_position = first_bad_position(call, first, end);
     if (call.weight) scan.weight_sum = weight_of_targets(call, first, end);
   });
   TargetScan all;

@@ -41,7 +41,7 @@ ptrdiff_t scratch_for(const Segment& segment, ptrdiff_t classes) {
   const bool is_half = size_of(segment.logits.element) == 2;  // which some instruction sets convert beforehand
   const bool needs_none = !is_half && segment.problem->temperature == 1 && classes > few_classes &&
                           is_row(segment.logits) && is_row(segment.output) && !segment.probabilities.data;
-  return needs_none ? 0 : scratch_bytes(classes);
+  return needs_none ? 0 : scratch_bytes(classes, segment.logits.element);
 }
 
 // Some 2^15 elements, in whole batches; few positions only where a single one is a lot of work.

@@ -103,6 +103,25 @@ class TestRowsAreIndependent:
         assert cases.bits(again_grad[~others]) == cases.bits(grad[~others])
 
 
+@pytest.mark.parametrize("classes", [2, 3, 10, 64])
+def test_factors_beside_it(instruction_set: str, dtype: cases.Tolerance, classes: int) -> None:
+    """A row whose gradient's factor is vast, tiny or special is computed another way; its neighbours aren't."""
+    logits, target, _ = rows(dtype, classes)
+    logits[::7, 0] = np.inf
+    logits[::11] = np.nan
+    target[::5] = -100
+    factors = np.resize([1.0, 1e-3, 1e30, -1e-37, 1e-42, 0.0, 1e300, np.inf, np.nan, 2.0, -3.0], len(target))
+    with np.errstate(all="ignore"):
+        for chosen in (factors, np.ones(len(target))):
+            _, grad = crossent.cross_entropy_with_grad(logits, target, reduction="none", grad_output=chosen)
+            for i in range(len(target)):
+                one = slice(i, i + 1)
+                _, alone = crossent.cross_entropy_with_grad(
+                    logits[one], target[one], reduction="none", grad_output=chosen[one]
+                )
+                assert cases.bits(alone) == cases.bits(grad[one])
+
+
 @pytest.mark.parametrize("classes", [1, 2, 7, 19, 64, 65, 300, 9000])
 def test_layouts(instruction_set: str, dtype: cases.Tolerance, classes: int) -> None:
     """Contiguous classes, strided ones, reversed ones, on any axis: loss and gradient have the bits of plain rows."""

@@ -34,10 +34,7 @@ struct Accumulator<float> {
   friend CROSSENT_INLINE Accumulator operator+(const Accumulator& a, const Accumulator& b) {
     return {a.low + b.low, a.high + b.high};
   }
-  CROSSENT_INLINE void store_sums(double* p) const {
-    store(p, low);
-    store(p + lanes<double>, high);
-  }
+  CROSSENT_INLINE Doubles<float> totals() const { return {{low, high}}; }
 };
 
 // A sum with its error, lane by lane what Accumulator<double> has.
@@ -63,8 +60,8 @@ struct Accumulator<double> {
     const ExactSum both = two_sum(a.sum, b.sum);
     return {both.sum, (a.error + b.error) + both.error};
   }
-  CROSSENT_INLINE void store_sums(double* p) const {  // an overflow leaves nan in the error
-    store(p, select(less(absolute(sum), splat(__builtin_inf())), sum + error, sum));
+  CROSSENT_INLINE Doubles<double> totals() const {  // an overflow leaves nan in the error
+    return {{select(less(absolute(sum), splat(__builtin_inf())), sum + error, sum)}};
   }
   CROSSENT_INLINE ErrorSum folded() const {
     double s[lanes<double>], e[lanes<double>];
@@ -101,7 +98,7 @@ class RowTotals {
         turn(error_ + first, error);
         Accumulator<double> lane[square];
         repeat<square>(CROSSENT_EACH(i) { lane[i] = {sum[i], error[i]}; });
-        fold<square>(lane, [](const auto& a, const auto& b) { return a + b; }).store_sums(totals + first);
+        store_doubles(totals + first, fold<square>(lane, [](const auto& a, const auto& b) { return a + b; }).totals());
       }
     }
   }

@@ -103,13 +103,14 @@ CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, co
   return scale_by_power_of_two(fma(below, multiplier, multiplier), n + exponent);
 }
 
-// What is taken off before exp: exp(x - offset) · 2^-exponent is at most 2^0.5 when x is at most the maximum.
+// What is taken off before exp: exp(x - offset) · 2^-exponent is at most 4/3 when x is at most the maximum.
 struct Shift {
   Vec<double> offset, exponent;
 };
 
 template <class T>
 CROSSENT_INLINE_LARGE Shift shift_of(const Vec<double>& maximum) {
+  using C = ExpConstants<double>;
   const Vec<double> zero = splat(0.0), magnitude = absolute(maximum);
   const auto is_reducible = less(magnitude, splat(0x1.0000000000001p16));
   const auto is_finite = less(magnitude, splat(__builtin_inf()));
@@ -117,14 +118,21 @@ CROSSENT_INLINE_LARGE Shift shift_of(const Vec<double>& maximum) {
   // An infinite maximum takes the largest number off, so that finite logits beside +inf vanish instead of overflowing.
   const Vec<double> beyond = select(is_positive, splat((double)ExpConstants<T>::largest), zero);
   const Vec<double> offset = select(is_reducible, zero, select(is_finite, maximum, beyond));
-  const Vec<double> exponent = round(maximum * splat(ExpConstants<double>::log2_e));
+  const Vec<double> exponent = round(fma(maximum, splat(C::log2_e), splat(C::middle)));
   return {offset, select(is_reducible, exponent, zero)};
 }
 
-// The logits below which exp vanishes beside the maximum, after the offset.
+// exp(offset - maximum) · 2^exponent, which turns what has been shifted into units of exp(maximum): the exponent is
+// the one by which exp would reduce -maximum, and so nothing is left to scale. Maximum error as that of exp.
 template <class T>
-CROSSENT_INLINE Vec<double> lower_bound(const Shift& shift) {
-  return shift.exponent * splat(0x1.62e42fefa39efp-1) - splat(ExpConstants<T>::negligible);
+CROSSENT_INLINE_LARGE Vec<double> inverse_unit_of(const Vec<double>& maximum, const Shift& shift) {
+  return exp_of_reduced<ExpConstantsOnTheWay<T>>(reduce(shift.offset - maximum, splat(0.0) - shift.exponent));
+}
+
+// The logits below which exp vanishes beside the maximum, after the offset, from the shift's exponent.
+template <class T>
+CROSSENT_INLINE Vec<T> lower_bound(const Vec<T>& exponent) {
+  return fma(exponent, splat((T)0x1.62e42fefa39efp-1), splat((T)-ExpConstants<T>::negligible));
 }
 
 // exp(high + low) for |low| below an ulp of high <= 0, for results of T. Maximum error for double exp_of_sum_ulp, for

@@ -45,8 +45,7 @@ CROSSENT_INLINE void split_power_of_two(const Vec<double>& value, Vec<double>& m
 template <class T>
 CROSSENT_INLINE Vec<double> log_of_count_and_rest(const Vec<double>& maximum, const Vec<double>& count,
                                                   const Vec<double>& rest) {
-  const Vec<double> value = log_of_sum<T>(count, rest);
-  return value + select(less(absolute(maximum), splat(__builtin_inf())), splat(0.0), splat(__builtin_nan("")));
+  return log_of_sum<T>(count, rest) + (maximum - maximum);
 }
 
 // is_computed, or may_be_nan for a position some class of which has inf - inf or 0 · inf, or nan in a single class.

@@ -93,7 +93,7 @@ class SegmentInput {
   template <class E>
   void load_tiles() {
     load_tile<E>(logits<E>(0, 0), segment.logits.position_stride, segment.logits.class_stride, problem.classes,
-                 positions, scratch_logits);
+                 positions, segment.positions - first, scratch_logits);
     if (is_divided(problem)) divide_scratch(problem.classes * batch_positions);
     if (segment.probabilities.data) load_probability_tile();
   }
@@ -167,16 +167,14 @@ class SegmentInput {
 
   static Path choose_path(const Segment& s) {
     const Plane &x = s.logits, &y = s.output, &q = s.probabilities;
-    const bool is_gathered_half = !converts_halves && size_of(x.element) == 2;
-    if (is_gathered_half || is_divided(*s.problem)) {
-      return s.problem->classes <= few_classes ? Path::tile : Path::gather;
-    }
+    const bool is_half = size_of(x.element) == 2, is_few = s.problem->classes <= few_classes;
+    if ((is_half && (is_few || !converts_halves)) || is_divided(*s.problem)) return is_few ? Path::tile : Path::gather;
     const bool probabilities_are_plain = !q.data || q.element == plain_element;
     if (x.position_stride == 1 && x.class_stride != 1 && (!y.data || y.position_stride == 1) &&
         (!q.data || (q.position_stride == 1 && probabilities_are_plain))) {
       return Path::columns;
     }
-    if (s.problem->classes <= few_classes) return Path::tile;
+    if (is_few) return Path::tile;
     const bool is_row = x.class_stride == 1 && (!y.data || y.class_stride == 1);
     const bool is_converted = size_of(x.element) == 2 && (s.problem->operation == Operation::score || q.data);
     return is_row && !is_converted ? Path::rows : Path::gather;
@@ -205,6 +203,10 @@ class SegmentInput {
 
   void load_probability_tile() {
     const Plane& q = segment.probabilities;
+    if (q.element == plain_element) {
+      return load_tile<Plain>(static_cast<const T*>(byte_address(q, 0, 0)), q.position_stride, q.class_stride,
+                              problem.classes, positions, segment.positions - first, scratch_probabilities_);
+    }
     for (ptrdiff_t i = 0; i < problem.classes * batch_positions; ++i) scratch_probabilities_[i] = 0;
     alignas(64) T line[few_classes];
     for (ptrdiff_t p = 0; p < positions; ++p) {

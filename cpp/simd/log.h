@@ -3,7 +3,8 @@
 // a + b = u + c exactly (two-sum), log(u + c) = log u + c / u to first order, which is enough for |c| <= ulp(u) / 2.
 // u = 2^k · (1 + f) with 1 + f in [1/sqrt 2, sqrt 2];  s = f / (2 + f), z = s^2:
 // log(1 + f) = 2 s + s z R(z) = f - (f^2/2 - s (f^2/2 + z R)), whose leading term f is exact. R is from
-// fit_polynomials.py.
+// fit_polynomials.py. For results of float, f = (a / 2^k - 1) + b / 2^k is enough, exact where k = 0 and a = 1: then a
+// small b is the leading term.
 #pragma once
 
 #include "vec.h"
@@ -33,33 +34,48 @@ struct LogConstants<float> {
                                  0x1.e2f68970056cep-3};
 };
 
+// u = mantissa · 2^k with a mantissa in [1/sqrt 2, sqrt 2], for a normal u > 0: k, and the bits of 2^k less those of 1.
+struct Order {
+  Vec<double> k, bits;
+};
+CROSSENT_INLINE Order order_of(const Vec<double>& u) {
+  constexpr uint64_t one_bits = 0x3ff0000000000000, half_sqrt2_bits = 0x3fe6a09e667f3bcd;
+  // k + 1023 sits in the exponent bits once the range [1/sqrt 2, sqrt 2] has been moved to start at a power of two.
+  using Bits = NativeOf<uint64_t>;
+  const Vec<double> moved =
+      map_bits(u, [](NativeI64 bits) { return (NativeI64)((Bits)bits + (one_bits - half_sqrt2_bits)); });
+  const Vec<double> k = map_bits(moved, [](NativeI64 bits) {
+    return (NativeI64)(((Bits)bits >> 52) | 0x4330000000000000u);  // 2^52 + k + 1023
+  });
+  const auto bits_of_k = [](NativeI64 bits) { return (NativeI64)(((Bits)bits & 0x7ff0000000000000u) - one_bits); };
+  return {k - splat(0x1p52 + 1023), map_bits(moved, bits_of_k)};
+}
+
 // log(a + b) for a normal a + b > 0, nan unless it is finite, for results of T. Maximum error for double
-// log_of_sum_ulp, for float 2^-36.
+// log_of_sum_ulp, for float, where a is a whole number >= 1 and b >= 0, 2^-36.
 [[maybe_unused]] constexpr double log_of_sum_ulp = 1.0;
 template <class T>
 CROSSENT_INLINE_LARGE Vec<double> log_of_sum(const Vec<double>& a, const Vec<double>& b) {
-  constexpr uint64_t one_bits = 0x3ff0000000000000, half_sqrt2_bits = 0x3fe6a09e667f3bcd;
-  const ExactSum u = two_sum(a, b);
-  // k + 1023 sits in the exponent bits once the range [1/sqrt 2, sqrt 2] has been moved to start at a power of two.
-  using Bits = NativeOf<uint64_t>;
-  const auto moved = [](NativeI64 bits) { return (Bits)bits + (one_bits - half_sqrt2_bits); };
-  const Vec<double> k = map_bits(u.sum,
-                                 [&](NativeI64 bits) {
-                                   return (NativeI64)((moved(bits) >> 52) | 0x4330000000000000u);  // 2^52 + k + 1023
-                                 }) -
-                        splat(0x1p52 + 1023);
-  const Vec<double> mantissa = map_bits(u.sum, [&](NativeI64 bits) {
-    return (NativeI64)((Bits)bits - ((moved(bits) & 0x7ff0000000000000u) - one_bits));
-  });
   constexpr auto& r = LogConstants<T>::r;
-  const Vec<double> f = mantissa - splat(1.0), f_plus_two = splat(2.0) + f;
-  const Vec<double> quotient = splat(1.0) / (f_plus_two * u.sum);  // the one division serves both
-  const Vec<double> s = f * (u.sum * quotient), z = s * s, half_square = splat(0.5) * f * f;
-  const Vec<double> series = polynomial<double, sizeof(r) / sizeof(double) - 1>(r, z);
-  const Vec<double> tail = fma(k, splat(0x1.a39ef35793c76p-33), u.error * (f_plus_two * quotient));
-  const Vec<double> curved = half_square - fma(s, fma(z, series, half_square), tail);
-  const Vec<double> result = fma(k, splat(0x1.62e42feep-1), f - curved);
-  return result + (u.sum - u.sum);  // nan for nan and infinity, whose bits the above takes for a number's
+  constexpr int degree = sizeof(r) / sizeof(double) - 1;
+  if constexpr (sizeof(T) == 4) {
+    const Order order = order_of(a + b);
+    const Vec<double> inverse = map_bits(order.bits, [](NativeI64 bits) { return 0x3ff0000000000000 - bits; });
+    const Vec<double> f = fma(b, inverse, a * inverse - splat(1.0));
+    const Vec<double> s = f / (splat(2.0) + f), z = s * s;
+    return fma(order.k, splat(0x1.62e42fefa39efp-1), s * fma(z, polynomial<double, degree>(r, z), splat(2.0)));
+  } else {
+    const ExactSum u = two_sum(a, b);
+    const Order order = order_of(u.sum);
+    const Vec<double> mantissa = subtract_bits(u.sum, order.bits);
+    const Vec<double> f = mantissa - splat(1.0), f_plus_two = splat(2.0) + f;
+    const Vec<double> quotient = splat(1.0) / (f_plus_two * u.sum);  // the one division serves both
+    const Vec<double> s = f * (u.sum * quotient), z = s * s, half_square = splat(0.5) * f * f;
+    const Vec<double> tail = fma(order.k, splat(0x1.a39ef35793c76p-33), u.error * (f_plus_two * quotient));
+    const Vec<double> curved = half_square - fma(s, fma(z, polynomial<double, degree>(r, z), half_square), tail);
+    const Vec<double> result = fma(order.k, splat(0x1.62e42feep-1), f - curved);
+    return result + (u.sum - u.sum);  // nan for nan and infinity, whose bits the above takes for a number's
+  }
 }
 
 }  // namespace

@@ -20,8 +20,10 @@
 // only.
 #if defined(__SSE2__) && !defined(__AVX__)
 #define CROSSENT_INLINE_LARGE __attribute__((noinline))
+#define CROSSENT_IS_SMALL true
 #else
 #define CROSSENT_INLINE_LARGE CROSSENT_INLINE
+#define CROSSENT_IS_SMALL false
 #endif
 
 // A function for which the registers do when a value is one of them.
@@ -221,6 +223,35 @@ CROSSENT_INLINE NativeF64 load_masked(const double* p, __m256i mask) { return _m
 CROSSENT_INLINE void store_masked(float* p, __m256i mask, NativeF32 a) { _mm256_maskstore_ps(p, mask, a); }
 CROSSENT_INLINE void store_masked(double* p, __m256i mask, NativeF64 a) { _mm256_maskstore_pd(p, mask, a); }
 #endif
+
+// Every 16 bytes of a register from, and to, another place, `step` bytes further on.
+CROSSENT_INLINE NativeF32 load_quarters(const char* p, [[maybe_unused]] ptrdiff_t step) {
+#if defined(__AVX512F__)
+  const auto quarter = [&](int i) __attribute__((always_inline)) { return _mm_loadu_ps((const float*)(p + i * step)); };
+  const NativeF32 half = _mm512_insertf32x4(_mm512_castps128_ps512(quarter(0)), quarter(1), 1);
+  return _mm512_insertf32x4(_mm512_insertf32x4(half, quarter(2), 2), quarter(3), 3);
+#elif defined(__AVX2__)
+  const NativeF32 half = _mm256_castps128_ps256(_mm_loadu_ps((const float*)p));
+  return _mm256_insertf128_ps(half, _mm_loadu_ps((const float*)(p + step)), 1);
+#else
+  NativeF32 a;
+  __builtin_memcpy(&a, p, sizeof(a));
+  return a;
+#endif
+}
+CROSSENT_INLINE void store_quarters(char* p, [[maybe_unused]] ptrdiff_t step, NativeF32 a) {
+#if defined(__AVX512F__)
+  _mm_storeu_ps((float*)p, _mm512_castps512_ps128(a));
+  _mm_storeu_ps((float*)(p + step), _mm512_extractf32x4_ps(a, 1));
+  _mm_storeu_ps((float*)(p + 2 * step), _mm512_extractf32x4_ps(a, 2));
+  _mm_storeu_ps((float*)(p + 3 * step), _mm512_extractf32x4_ps(a, 3));
+#elif defined(__AVX2__)
+  _mm_storeu_ps((float*)p, _mm256_castps256_ps128(a));
+  _mm_storeu_ps((float*)(p + step), _mm256_extractf128_ps(a, 1));
+#else
+  __builtin_memcpy(p, &a, sizeof(a));
+#endif
+}
 
 // To memory without a detour through the cache; p is a multiple of register_bytes. What has been streamed is seen by
 // other threads after finish_streaming().

@@ -9,18 +9,6 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-template <class T>
-CROSSENT_INLINE void store_as_double(double* out, const Vec<T>& a) {
-  if constexpr (sizeof(T) == 4) {
-    Vec<double> low, high;
-    widen(a, low, high);
-    store(out, low);
-    store(out + lanes<double>, high);
-  } else {
-    store(out, a);
-  }
-}
-
 template <class E>
 CROSSENT_INLINE Vec<typename E::Real> row_maxima(const typename E::Storage* x, ptrdiff_t classes) {
   using T = typename E::Real;
@@ -148,7 +136,8 @@ void reduce_rows(const SegmentInput<typename E::Real>& in, const Terms& terms, p
     const ptrdiff_t p = first + i;
     lanes_of_maximum.put(i, is_skipped(i) ? zero : row_maxima<E>(in.template row<E>(p, c, classes), classes));
   }
-  store_as_double(out.maximum + first, lanes_of_maximum.folded([](const auto& a, const auto& b) { return max(a, b); }));
+  store_doubles(out.maximum + first,
+                as_doubles(lanes_of_maximum.folded([](const auto& a, const auto& b) { return max(a, b); })));
   refer_to_maxima<T>(out, references, first);
 
   RowTotals<T> totals[Terms::sums], mass;
@@ -167,10 +156,12 @@ void reduce_rows(const SegmentInput<typename E::Real>& in, const Terms& terms, p
     }
   }
   for (int k = 0; k < Terms::sums; ++k) totals[k].take(out.*sum_columns<Terms>[k] + first);
-  store_as_double(out.count + first, lanes_of_count.folded([](const auto& a, const auto& b) { return a + b; }));
+  store_doubles(out.count + first,
+                as_doubles(lanes_of_count.folded([](const auto& a, const auto& b) { return a + b; })));
   if constexpr (Terms::has_mass) {
     mass.take(out.mass + first);
-    store_as_double(out.is_used + first, lanes_of_use.folded([](const auto& a, const auto& b) { return max(a, b); }));
+    store_doubles(out.is_used + first,
+                  as_doubles(lanes_of_use.folded([](const auto& a, const auto& b) { return max(a, b); })));
   }
   for (ptrdiff_t i = 0; i < positions; ++i) {
     if (is_skipped(i)) out.count[first + i] = 1;
@@ -191,7 +182,7 @@ CROSSENT_INLINE void column_maxima(const typename E::Storage* x, ptrdiff_t class
       m[v] = max(vectors == 1 ? load_partial<E>(p, count, 0) : E::load(p), m[v]);
     });
   }
-  repeat<vectors>(CROSSENT_EACH(v) { store_as_double(out + v * lanes<T>, m[v]); });
+  repeat<vectors>(CROSSENT_EACH(v) { store_doubles(out + v * lanes<T>, as_doubles(m[v])); });
 }
 
 // The maxima of positions that lie side by side.
@@ -209,11 +200,11 @@ void maxima_of_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptr
 
 template <class T, class Terms>
 CROSSENT_INLINE void store_columns(const RunningSums<T, Terms>& sums, ptrdiff_t p, Statistics& out) {
-  repeat<Terms::sums>(CROSSENT_EACH(k) { sums.sum[k].store_sums(out.*sum_columns<Terms>[k] + p); });
-  store_as_double(out.count + p, sums.count);
+  repeat<Terms::sums>(CROSSENT_EACH(k) { store_doubles(out.*sum_columns<Terms>[k] + p, sums.sum[k].totals()); });
+  store_doubles(out.count + p, as_doubles(sums.count));
   if constexpr (Terms::has_mass) {
-    sums.mass.store_sums(out.mass + p);
-    store_as_double(out.is_used + p, sums.is_used);
+    store_doubles(out.mass + p, sums.mass.totals());
+    store_doubles(out.is_used + p, as_doubles(sums.is_used));
   }
 }
 

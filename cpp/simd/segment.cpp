@@ -1,22 +1,30 @@
 // COMPILED ONCE PER INSTRUCTION SET (the macro CROSSENT_ISA) and for each of the types computed in (CROSSENT_REAL:
 // float, also for half precision, or double). One exported symbol an object.
-#include "segment.h"
+#include "few.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
 
+template <class E>
+SegmentResult run_as(const Segment& segment) {
+  if constexpr (!CROSSENT_IS_SMALL) {
+    if (FewClassesKernel<E>::is_for(segment)) return FewClassesKernel<E>(segment).run();
+  }
+  return SegmentKernel<E>(segment).run();
+}
+
 [[maybe_unused]] SegmentResult run(const Segment& segment, float) {
   switch (segment.logits.element) {
     case Element::f16:
-      return SegmentKernel<F16>(segment).run();
+      return run_as<F16>(segment);
     case Element::bf16:
-      return SegmentKernel<BF16>(segment).run();
+      return run_as<BF16>(segment);
     default:
-      return SegmentKernel<F32>(segment).run();
+      return run_as<F32>(segment);
   }
 }
 
-[[maybe_unused]] SegmentResult run(const Segment& segment, double) { return SegmentKernel<F64>(segment).run(); }
+[[maybe_unused]] SegmentResult run(const Segment& segment, double) { return run_as<F64>(segment); }
 
 }  // namespace
 

@@ -151,14 +151,17 @@ class SegmentKernel {
     const auto reduce = [&](const auto& terms) {
       const ptrdiff_t stride = segment_.logits.class_stride;
       if (in_.path == Path::tile) {
-        reduce_few_columns<Plain>(in_.scratch_logits, batch_positions, classes, in_.positions, terms, references_, out);
-      } else if (problem_.classes <= few_classes) {
-        reduce_few_columns<Direct>(in_.template logits<Direct>(0, 0), stride, classes, in_.positions, terms,
-                                   references_, out);
-      } else {
-        reduce_columns<Direct>(in_.template logits<Direct>(0, c), stride, classes, in_.positions, terms.from_class(c),
-                               references_, out);
+        return reduce_few_columns<Plain>(in_.scratch_logits, batch_positions, classes, in_.positions, terms,
+                                         references_, out);
       }
+      if constexpr (is_stored_as_computed<Direct>) {
+        if (problem_.classes <= few_classes) {
+          return reduce_few_columns<Direct>(in_.template logits<Direct>(0, 0), stride, classes, in_.positions, terms,
+                                            references_, out);
+        }
+      }
+      reduce_columns<Direct>(in_.template logits<Direct>(0, c), stride, classes, in_.positions, terms.from_class(c),
+                             references_, out);
     };
     is_score() ? reduce(ScoreTerms{}) : in_.with_terms_of_columns(reduce);
   }

@@ -93,58 +93,50 @@ struct References {
   CROSSENT_INLINE Reference<T> along_positions(ptrdiff_t p) const {
     return {load(maximum + p), load(small_maximum + p), load(offset + p), load(lower + p), load(exponent + p)};
   }
+  CROSSENT_INLINE void put(ptrdiff_t p, const Reference<T>& reference) {
+    store(maximum + p, reference.maximum);
+    store(small_maximum + p, reference.small_maximum);
+    store(offset + p, reference.offset);
+    store(lower + p, reference.lower);
+    store(exponent + p, reference.exponent);
+  }
   CROSSENT_INLINE Reference<T> at(ptrdiff_t p) const {
     return {splat(maximum[p]), splat(small_maximum[p]), splat(offset[p]), splat(lower[p]), splat(exponent[p])};
   }
 };
 
 template <class T>
-CROSSENT_INLINE Vec<T> as_lanes(const Vec<double>& low, [[maybe_unused]] const Vec<double>& high) {
-  if constexpr (sizeof(T) == 4)
-    return narrow(low, high);
-  else
-    return low;
-}
-
-template <class T>
 CROSSENT_INLINE Vec<T> load_as(const double* p) {
-  return as_lanes<T>(load(p), load(p + (lanes<T> - lanes<double>)));
+  return as_lanes(load_doubles<T>(p));
 }
 
-CROSSENT_INLINE Vec<double> zero_unless_finite(const Vec<double>& a) {
-  return select(less(absolute(a), splat(__builtin_inf())), a, splat(0.0));
-}
-
-// exp(offset - maximum) · 2^exponent, which turns what has been shifted by shift_of(maximum) into units of
-// exp(maximum).
 template <class T>
-CROSSENT_INLINE_LARGE Vec<double> inverse_unit_of(const Vec<double>& maximum, const Shift& shift) {
-  return scaled_exp<double, ExpConstantsOnTheWay<T>>(shift.offset - maximum, splat(-0x1p17), shift.exponent);
+CROSSENT_INLINE Vec<T> zero_unless_finite(const Vec<T>& a) {
+  return select(less(absolute(a), splat((T)__builtin_inf())), a, splat<T>(0));
+}
+
+// The reference and the inverse unit of each lane's maximum.
+template <class T>
+CROSSENT_INLINE_LARGE Reference<T> reference_of(const Vec<T>& maximum, Doubles<T>& inverse_unit) {
+  const Doubles<T> maxima = as_doubles(maximum);
+  Doubles<T> offset, exponent;
+  repeat<double_vectors<T>>(CROSSENT_EACH(i) {
+    const Shift shift = shift_of<T>(maxima.part[i]);
+    inverse_unit.part[i] = inverse_unit_of<T>(maxima.part[i], shift);
+    offset.part[i] = shift.offset;
+    exponent.part[i] = shift.exponent;
+  });
+  const Vec<T> order = as_lanes(exponent);
+  return {maximum, zero_unless_finite(maximum) * splat<T>((T)(1 / linear_unit)), as_lanes(offset), lower_bound(order),
+          splat((T)ExpConstants<T>::headroom) - order};
 }
 
 // The references and inverse units of positions p, p + 1, …, a vector of them, whose maxima are known.
 template <class T>
-CROSSENT_INLINE_LARGE void refer_to_maxima(Statistics& s, References<T>& references, ptrdiff_t p) {
-  const Vec<double> small = splat(1 / linear_unit), headroom = splat(ExpConstants<T>::headroom);
-  const auto shifted = [&](ptrdiff_t i, Shift& shift) __attribute__((always_inline)) {
-    const Vec<double> maximum = load(s.maximum + i);
-    shift = shift_of<T>(maximum);
-    store(s.inverse_unit + i, inverse_unit_of<T>(maximum, shift));
-    return maximum;
-  };
-  Shift a, b;
-  const Vec<double> low = shifted(p, a);
-  Vec<double> high = low;
-  if constexpr (sizeof(T) == 4) {
-    high = shifted(p + lanes<double>, b);
-  } else {
-    b = a;
-  }
-  store(references.maximum + p, as_lanes<T>(low, high));
-  store(references.small_maximum + p, as_lanes<T>(zero_unless_finite(low) * small, zero_unless_finite(high) * small));
-  store(references.offset + p, as_lanes<T>(a.offset, b.offset));
-  store(references.lower + p, as_lanes<T>(lower_bound<T>(a), lower_bound<T>(b)));
-  store(references.exponent + p, as_lanes<T>(headroom - a.exponent, headroom - b.exponent));
+__attribute__((noinline)) void refer_to_maxima(Statistics& s, References<T>& references, ptrdiff_t p) {
+  Doubles<T> inverse_unit;
+  references.put(p, reference_of(load_as<T>(s.maximum + p), inverse_unit));
+  store_doubles<T>(s.inverse_unit + p, inverse_unit);
 }
 
 // One vector of logits x, with its targets t, as terms of the sums. For scores, add_score(rest, gap) is called too.

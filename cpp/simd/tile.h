@@ -25,15 +25,96 @@ CROSSENT_INLINE void store_strided(typename E::Storage* y, ptrdiff_t stride, ptr
   for (ptrdiff_t i = 0; i < count; ++i) y[i * stride] = memory[i];
 }
 
-// tile[c · batch_positions + p] = the element of class c at position p; positions beyond the last are 0.
+// Squares of as many rows and classes as 16 bytes have elements, all of a vector of rows at once: square q of a vector
+// of positions is in its quarter q. The last of a row's squares may overlap the one before.
+template <class T>
+constexpr ptrdiff_t square_classes = 16 / sizeof(T);
+
+// How many rows ahead the memory is asked for: a batch, unless that would be too much for a small L1 cache.
+constexpr ptrdiff_t positions_ahead(ptrdiff_t classes) {
+  return classes <= few_classes / 2 ? batch_positions : lanes_at_most;
+}
+
+template <class T>
+CROSSENT_INLINE void transpose_squares(Vec<T> (&rows)[square_classes<T>]) {
+  repeat<parts>(CROSSENT_EACH(k) {
+    typename Vec<T>::Register a[square_classes<T>];
+    repeat<square_classes<T>>(CROSSENT_EACH(i) { a[i] = rows[i].part[k]; });
+    transpose_in_quarters<square_classes<T>>(a);
+    repeat<square_classes<T>>(CROSSENT_EACH(i) { rows[i].part[k] = a[i]; });
+  });
+}
+
+// A vector of rows becomes columns of the tile. Reads whole squares, beyond the last row where rows are shorter.
+template <class T>
+CROSSENT_INLINE void load_squares(const T* x, ptrdiff_t position_stride, ptrdiff_t classes, T* tile) {
+  constexpr ptrdiff_t m = square_classes<T>, line = 64 / sizeof(T), quarters = register_bytes / 16;
+  const ptrdiff_t step = m * position_stride * (ptrdiff_t)sizeof(T);
+  const T* const ahead = x + positions_ahead(classes) * position_stride;
+  for (ptrdiff_t c = 0; c < classes; c += m) {
+    if (c % line == 0) {
+      repeat<lanes<T>>(CROSSENT_EACH(i) { __builtin_prefetch(ahead + c + i * position_stride); });
+    }
+    if (c + m > classes && classes >= m) c = classes - m;
+    Vec<T> rows[m];
+    repeat<m>(CROSSENT_EACH(i) {
+      const char* row = (const char*)(x + c + i * position_stride);
+      rows[i] = each_part<Vec<T>>([&](int k) __attribute__((always_inline)) {
+        return (typename Vec<T>::Register)load_quarters(row + k * quarters * step, step);
+      });
+    });
+    transpose_squares(rows);
+    repeat<m>(CROSSENT_EACH(i) {
+      if (c + i < classes) store(tile + (c + i) * batch_positions, rows[i]);
+    });
+  }
+}
+
+// And back, for rows no shorter than a square.
+template <class T>
+CROSSENT_INLINE void store_squares(const T* tile, T* y, ptrdiff_t position_stride, ptrdiff_t classes) {
+  constexpr ptrdiff_t m = square_classes<T>, line = 64 / sizeof(T), quarters = register_bytes / 16;
+  const ptrdiff_t step = m * position_stride * (ptrdiff_t)sizeof(T);
+  T* const ahead = y + positions_ahead(classes) * position_stride;
+  for (ptrdiff_t c = 0; c < classes; c += m) {
+    if (c % line == 0) {
+      repeat<lanes<T>>(CROSSENT_EACH(i) { __builtin_prefetch(ahead + c + i * position_stride, 1); });
+    }
+    if (c + m > classes) c = classes - m;
+    Vec<T> rows[m];
+    repeat<m>(CROSSENT_EACH(i) { rows[i] = load(tile + (c + i) * batch_positions); });
+    transpose_squares(rows);
+    repeat<m>(CROSSENT_EACH(i) {
+      char* row = (char*)(y + c + i * position_stride);
+      repeat<parts>(CROSSENT_EACH(k) { store_quarters(row + k * quarters * step, step, (NativeF32)rows[i].part[k]); });
+    });
+  }
+}
+
 template <class E>
-void load_tile(const typename E::Storage* x, ptrdiff_t position_stride, ptrdiff_t class_stride, ptrdiff_t classes,
-               ptrdiff_t positions, typename E::Real* tile) {
+constexpr bool is_stored_as_computed = sizeof(typename E::Storage) == sizeof(typename E::Real);
+
+// tile[c · batch_positions + p] = the element of class c at position p; positions beyond the last are 0. `readable`
+// positions are there in memory from the first on.
+template <class E>
+__attribute__((noinline)) void load_tile(const typename E::Storage* x, ptrdiff_t position_stride,
+                                         ptrdiff_t class_stride, ptrdiff_t classes, ptrdiff_t positions,
+                                         ptrdiff_t readable, typename E::Real* tile) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>;
   for (ptrdiff_t p = 0; p < positions; p += width) {
     const ptrdiff_t present = positions - p < width ? positions - p : width;
-    for (ptrdiff_t c = 0; c < classes; c += width) {
+    if constexpr (is_stored_as_computed<E>) {
+      const bool has_more = position_stride == classes && classes > 1 && p + width < readable;
+      if (class_stride == 1 && present == width && (classes >= square_classes<T> || has_more)) {
+        load_squares<T>(x + p * position_stride, position_stride, classes, tile + p);
+        continue;
+      }
+    }
+    for (ptrdiff_t c = 0; c < classes && position_stride == 1; ++c) {  // as a tile has them already
+      store(tile + c * batch_positions + p, load_partial<E>(x + p + c * class_stride, present, 0));
+    }
+    for (ptrdiff_t c = 0; c < classes && position_stride != 1; c += width) {
       const ptrdiff_t used = classes - c < width ? classes - c : width;
       Vec<T> block[width];
       const auto* first_row = x + p * position_stride + c * class_stride;
@@ -58,13 +139,23 @@ void load_tile(const typename E::Storage* x, ptrdiff_t position_stride, ptrdiff_
 }
 
 template <class O>
-void store_tile(const typename O::Real* tile, typename O::Storage* y, ptrdiff_t position_stride, ptrdiff_t class_stride,
-                ptrdiff_t classes, ptrdiff_t positions) {
+__attribute__((noinline)) void store_tile(const typename O::Real* tile, typename O::Storage* y,
+                                          ptrdiff_t position_stride, ptrdiff_t class_stride, ptrdiff_t classes,
+                                          ptrdiff_t positions) {
   using T = typename O::Real;
   constexpr ptrdiff_t width = lanes<T>;
   for (ptrdiff_t p = 0; p < positions; p += width) {
     const ptrdiff_t present = positions - p < width ? positions - p : width;
-    for (ptrdiff_t c = 0; c < classes; c += width) {
+    if constexpr (is_stored_as_computed<O>) {
+      if (class_stride == 1 && present == width && classes >= square_classes<T>) {
+        store_squares<T>(tile + p, y + p * position_stride, position_stride, classes);
+        continue;
+      }
+    }
+    for (ptrdiff_t c = 0; c < classes && position_stride == 1; ++c) {
+      store_partial<O>(y + p + c * class_stride, load(tile + c * batch_positions + p), present);
+    }
+    for (ptrdiff_t c = 0; c < classes && position_stride != 1; c += width) {
       const ptrdiff_t used = classes - c < width ? classes - c : width;
       Vec<T> block[width];
       repeat<width>(

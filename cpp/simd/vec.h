@@ -136,6 +136,11 @@ CROSSENT_INLINE Vec<T> map_bits(const Vec<T>& a, Function function) {
   return each_part<Vec<T>>(CROSSENT_EACH(i) { return (typename Vec<T>::Register)function((Integers)a.part[i]); });
 }
 
+// The bits of a less those of b, as integers.
+CROSSENT_INLINE Vec<double> subtract_bits(const Vec<double>& a, const Vec<double>& b) {
+  return each_part<Vec<double>>(CROSSENT_EACH(i) { return (NativeF64)((NativeI64)a.part[i] - (NativeI64)b.part[i]); });
+}
+
 template <class T>
 CROSSENT_INLINE Vec<T> absolute(const Vec<T>& a) {
   if constexpr (sizeof(T) == 4) {
@@ -170,6 +175,36 @@ CROSSENT_INLINE void widen(const Vec<float>& a, Vec<double>& low, Vec<double>& h
 CROSSENT_INLINE Vec<float> narrow(const Vec<double>& low, const Vec<double>& high) {
   const auto wide = CROSSENT_EACH(i) { return i < parts ? low.part[i] : high.part[i - parts]; };
   return each_part<Vec<float>>(CROSSENT_EACH(i) { return narrow(wide(2 * i), wide(2 * i + 1)); });
+}
+
+// The lanes of a vector of T as doubles: two vectors of them, or the one itself.
+template <class T>
+constexpr int double_vectors = lanes<T> / lanes<double>;
+
+template <class T>
+struct Doubles {
+  Vec<double> part[double_vectors<T>];
+};
+
+CROSSENT_INLINE Doubles<float> as_doubles(const Vec<float>& a) {
+  Doubles<float> wide;
+  widen(a, wide.part[0], wide.part[1]);
+  return wide;
+}
+CROSSENT_INLINE Doubles<double> as_doubles(const Vec<double>& a) { return {{a}}; }
+
+CROSSENT_INLINE Vec<float> as_lanes(const Doubles<float>& a) { return narrow(a.part[0], a.part[1]); }
+CROSSENT_INLINE Vec<double> as_lanes(const Doubles<double>& a) { return a.part[0]; }
+
+template <class T>
+CROSSENT_INLINE Doubles<T> load_doubles(const double* p) {
+  Doubles<T> a;
+  repeat<double_vectors<T>>(CROSSENT_EACH(i) { a.part[i] = load(p + i * lanes<double>); });
+  return a;
+}
+template <class T>
+CROSSENT_INLINE void store_doubles(double* p, const Doubles<T>& a) {
+  repeat<double_vectors<T>>(CROSSENT_EACH(i) { store(p + i * lanes<double>, a.part[i]); });
 }
 
 // combine() over `count` values, a power of two: halves are joined, value i with value i + count / 2.

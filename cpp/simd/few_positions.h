@@ -1,0 +1,308 @@
+// COMPILED ONCE PER INSTRUCTION SET. Class indices among few classes, the plainest of problems: no label smoothing, no
+// class probabilities. A batch goes from its logits to its losses and gradients, all positions one step at a time. The
+// losses have the bits that the general way (segment.h) gives them.
+//
+// The terms of a row, e_c = exp(x_c - M) in units of 2^-headroom and of the inverse unit, are kept, and with s = sum of
+// e_c they become the gradient by one product each:
+//     gradient_c = e_c · (W · scale / s),      gradient_y = -(W · scale / s) · (s - e_y),  summed without y.
+// Where the factor or a product could leave the range of T's normal numbers, the general way computes the gradient:
+// whether it does is decided by the position alone.
+#pragma once
+
+#include "segment.h"
+
+namespace crossent::CROSSENT_ISA {
+namespace {
+
+// The class indices of a vector of positions as numbers; no_class where there is none to be heeded.
+constexpr double no_class = -1, bad_class = -2;
+
+// Of positions first, first + 1, …: `present` of them, the others have no class. bad_class is what is neither a class
+// nor ignored.
+template <class T>
+CROSSENT_INLINE Doubles<T> read_class_numbers(const Segment& segment, ptrdiff_t first, ptrdiff_t present) {
+  constexpr ptrdiff_t width = lanes<T>;
+  const Problem& problem = *segment.problem;
+  const int64_t* labels = segment.target + first * segment.target_stride;
+  int64_t own[width];
+  if (present < width || segment.target_stride != 1) {
+    for (ptrdiff_t i = 0; i < width; ++i) own[i] = i < present ? read_once(labels + i * segment.target_stride) : 0;
+    labels = own;
+  }
+  const auto number = [&](NativeI64 label) __attribute__((always_inline)) {
+    using Bits = NativeOf<uint64_t>;
+    constexpr int64_t shift = 0x4330000000000000, none = shift - 4;  // the bits of 2^52 and of 2^52 - 2
+    const NativeI64 is_ignored = (NativeI64)(label == problem.ignore_index) & -(int64_t)problem.has_ignore_index;
+    const NativeI64 is_class = (NativeI64)((Bits)label < (Bits{} + (uint64_t)problem.classes)) & ~is_ignored;
+    return (is_class & (label | shift)) | (~is_class & (none + (is_ignored & 2)));
+  };
+  Doubles<T> result;
+  repeat<double_vectors<T>>(CROSSENT_EACH(i) {
+    Vec<double> lanes_of_labels;
+    __builtin_memcpy(&lanes_of_labels, labels + i * lanes<double>, sizeof(lanes_of_labels));
+    result.part[i] = map_bits(lanes_of_labels, number) - splat(0x1p52);
+  });
+  if (present < width) {
+    double numbers[width];
+    store_doubles<T>(numbers, result);
+    for (ptrdiff_t i = present; i < width; ++i) numbers[i] = no_class;
+    result = load_doubles<T>(numbers);
+  }
+  return result;
+}
+
+// A batch of positions in memory: their logits, and where the terms and the gradient of each class go.
+template <class T>
+struct FewPlaces {
+  const T* logits;
+  ptrdiff_t logits_stride;
+  T* terms;     // batch_positions from one class to the next
+  T* gradient;  // may be null
+  ptrdiff_t gradient_stride;
+  ptrdiff_t first, count;  // positions
+  bool is_padded;          // logits and gradient have room for a whole number of vectors
+};
+
+// What becomes of the positions of a segment, a batch at a time. Each step is taken for all of the batch before the
+// next: from the logits of a position to its loss is a long way of steps that wait for each other.
+template <class T>
+class FewPositions {
+  using Plain = PlainOf<T>;
+  using Places = FewPlaces<T>;
+  static constexpr ptrdiff_t width = lanes<T>;
+  static constexpr double headroom = ExpConstants<T>::headroom;
+
+ public:
+  explicit FewPositions(const Segment& segment) : segment_(segment), problem_(*segment.problem) {}
+
+  void add(const Places& places) {
+    find_maxima(places);
+    for (ptrdiff_t p = 0; p < places.count; p += width) refer(places, p);
+    if (problem_.weight) weigh(places.count);
+    for (ptrdiff_t p = 0; p < places.count; p += width) sum_terms(places, p);
+    for (ptrdiff_t p = 0; p < places.count; p += width) finish(p);
+    add_up(places);
+    if (segment_.losses) write_losses(places);
+    if (!places.gradient) return;
+    set_scales(places);
+    uint64_t unusual = 0;
+    for (ptrdiff_t p = 0; p < places.count; p += width) unusual |= (uint64_t)prepare_gradient(p) << p;
+    if (unusual == 0) return write_gradient(places);
+    write_unusual_gradient(places, unusual);
+  }
+
+  SegmentResult result() const {
+    alignas(64) double least[lanes<double>];
+    store(least, least_number_);
+    const double lowest = fold<lanes<double>>(least, [](double a, double b) { return a < b ? a : b; });
+    const ErrorSum sum = loss_sum_.folded();
+    return {sum.sum, sum.error, lowest == bad_class};
+  }
+
+ private:
+  // Classes whose terms are computed side by side, since each step waits for the one before.
+  static constexpr int together = parts == 1 ? 4 : 1;
+
+  static FirstLanes loaded_from(const Places& places, ptrdiff_t p) {
+    return first_lanes<T>(places.is_padded ? width : places.count - p);
+  }
+
+  void find_maxima(const Places& places) {
+    if (places.count == batch_positions) return column_maxima<batch_positions / width>(places, 0);
+    for (ptrdiff_t p = 0; p < places.count; p += width) column_maxima<1>(places, p);
+  }
+  template <int vectors>
+  CROSSENT_INLINE void column_maxima(const Places& places, ptrdiff_t p) {
+    const FirstLanes loaded = loaded_from(places, p);
+    Vec<T> m[vectors];
+    repeat<vectors>(CROSSENT_EACH(v) { m[v] = splat(-(T)__builtin_inf()); });
+    for (ptrdiff_t c = 0; c < problem_.classes; ++c) {
+      repeat<vectors>(CROSSENT_EACH(v) {
+        const T* x = places.logits + c * places.logits_stride + p + v * width;
+        if constexpr (vectors > 1) __builtin_prefetch(x + batch_positions);  // for the batch after this one
+        m[v] = max(vectors == 1 ? load_partial<Plain>(x, loaded, 0) : load(x), m[v]);
+      });
+    }
+    repeat<vectors>(CROSSENT_EACH(v) { store(references_.maximum + p + v * width, m[v]); });
+  }
+
+  CROSSENT_INLINE void refer(const Places& places, ptrdiff_t p) {
+    Doubles<T> unit;
+    references_.put(p, reference_of(load(references_.maximum + p), unit));
+    const Doubles<T> numbers = read_class_numbers<T>(segment_, places.first + p, places.count - p);
+    repeat<double_vectors<T>>(
+        CROSSENT_EACH(i) { unit.part[i] = splat(__builtin_ldexp(1.0, -(int)headroom)) * unit.part[i]; });
+    store_doubles<T>(unit_ + p, unit);
+    store_doubles<T>(number_ + p, numbers);
+    store(own_class_ + p, as_lanes(numbers));
+  }
+
+  // The shares of the positions' weights; a position of weight 0 counts as one without a class.
+  void weigh(ptrdiff_t count) {
+    for (ptrdiff_t p = 0; p < count; ++p) {
+      share_[p] = number_[p] < 0 ? 0 : problem_.target_share * problem_.weight[(ptrdiff_t)number_[p]];
+      if (share_[p] == 0 && number_[p] >= 0) own_class_[p] = (T)(number_[p] = no_class);
+    }
+  }
+
+  // In two loops: what waits for the last step of a term would be in the way of the next terms.
+  CROSSENT_INLINE void sum_terms(const Places& places, ptrdiff_t p) {
+    const ptrdiff_t classes = problem_.classes;
+    const FirstLanes loaded = loaded_from(places, p);
+    const Reference<T> reference = references_.along_positions(p);
+    T* const terms = places.terms + p;
+    const auto logits_of = [&](ptrdiff_t c) __attribute__((always_inline)) {
+      return load_partial<Plain>(places.logits + c * places.logits_stride + p, loaded, 0);
+    };
+    const auto term_of = [&](ptrdiff_t c) __attribute__((always_inline)) {
+      return scaled_exp(logits_of(c) - reference.offset, reference.lower, reference.exponent);
+    };
+    ptrdiff_t c = 0;
+    for (; c + together <= classes; c += together) {
+      Vec<T> e[together];
+      repeat<together>(CROSSENT_EACH(i) { e[i] = term_of(c + i); });
+      repeat<together>(CROSSENT_EACH(i) { store(terms + (c + i) * batch_positions, e[i]); });
+    }
+    for (; c < classes && together > 1; ++c) store(terms + c * batch_positions, term_of(c));
+
+    const Vec<T> zero = splat<T>(0), one = splat<T>(1), own_class = load(own_class_ + p);
+    Accumulator<T> sum = Accumulator<T>::of_nothing();
+    Vec<T> count = zero, own_logit = zero, own_rest = zero, number = zero;
+    for (c = 0; c < classes; ++c) {
+      const Vec<T> x = logits_of(c);
+      const auto is_maximum = equal(x, reference.maximum), is_own = equal(number, own_class);
+      const Vec<T> rest = select(is_maximum, zero, load(terms + c * batch_positions));
+      sum.add(rest);
+      count = count + select(is_maximum, one, zero);
+      own_logit = select(is_own, x, own_logit);
+      own_rest = select(is_own, rest, own_rest);
+      number = number + one;
+    }
+    store_doubles<T>(rest_ + p, sum.totals());
+    store(count_ + p, count);
+    store(own_logit_ + p, own_logit);
+    store(own_rest_ + p, own_rest);
+  }
+
+  CROSSENT_INLINE Doubles<T> shares(ptrdiff_t p) const {
+    if (problem_.weight) return load_doubles<T>(share_ + p);
+    Doubles<T> equal_shares;
+    repeat<double_vectors<T>>(CROSSENT_EACH(i) { equal_shares.part[i] = splat(problem_.target_share); });
+    return equal_shares;
+  }
+
+  CROSSENT_INLINE void finish(ptrdiff_t p) {
+    const Doubles<T> rest = load_doubles<T>(rest_ + p), unit = load_doubles<T>(unit_ + p), share = shares(p);
+    const Doubles<T> count = as_doubles(load(count_ + p)), maximum = as_doubles(load(references_.maximum + p));
+    const Doubles<T> own_logit = as_doubles(load(own_logit_ + p)), own_class = load_doubles<T>(number_ + p);
+    Doubles<T> loss;
+    repeat<double_vectors<T>>(CROSSENT_EACH(i) {
+      const Vec<double> none = splat(0.0);
+      const Vec<double> log_sum = log_of_count_and_rest<T>(maximum.part[i], count.part[i], rest.part[i] * unit.part[i]);
+      const Vec<double> linear = share.part[i] * (maximum.part[i] - own_logit.part[i]);
+      const Vec<double> value = fma(share.part[i], log_sum, linear) * splat(problem_.unit);
+      loss.part[i] = select(less(own_class.part[i], none), none, with_one_nan(value));
+    });
+    store_doubles<T>(loss_ + p, loss);
+  }
+
+  void add_up(const Places& places) {  // in registers
+    Accumulator<double> loss_sum = loss_sum_;
+    Vec<double> least_number = least_number_;
+    for (ptrdiff_t p = 0; p < places.count; p += lanes<double>) {
+      loss_sum.add(load(loss_ + p));
+      least_number = min(load(number_ + p), least_number);
+    }
+    loss_sum_ = loss_sum;
+    least_number_ = least_number;
+  }
+
+  void write_losses(const Places& places) const {
+    for (ptrdiff_t p = 0; p < places.count; ++p) {
+      store_figure(segment_, segment_.losses, places.first + p, loss_[p]);
+    }
+  }
+
+  void set_scales(const Places& places) {
+    for (ptrdiff_t p = 0; p < places.count; ++p) {
+      scale_[p] = segment_.scale[(places.first + p) * segment_.scale_stride] * problem_.unit;
+    }
+  }
+
+  // Says with a bit for each position which are for the general way: those whose factor is no normal number, or so
+  // large that a denormal term might matter.
+  CROSSENT_INLINE uint32_t prepare_gradient(ptrdiff_t p) {
+    const Doubles<T> rest = load_doubles<T>(rest_ + p), unit = load_doubles<T>(unit_ + p), share = shares(p);
+    const Vec<T> counts = load(count_ + p), maximum = load(references_.maximum + p), own_logit = load(own_logit_ + p);
+    const Vec<T> own_count = select(equal(own_logit, maximum), splat<T>(1), splat<T>(0));
+    const Doubles<T> count = as_doubles(counts), other_count = as_doubles(counts - own_count);
+    const Doubles<T> own_rest = as_doubles(load(own_rest_ + p)), scale = load_doubles<T>(scale_ + p);
+    Doubles<T> factor, own_gradient;
+    repeat<double_vectors<T>>(CROSSENT_EACH(i) {
+      const Vec<double> total = fma(rest.part[i], unit.part[i], count.part[i]);
+      const Vec<double> ratio = scale.part[i] * share.part[i] / total;
+      factor.part[i] = ratio * unit.part[i];
+      own_gradient.part[i] =
+          splat(0.0) - ratio * fma(rest.part[i] - own_rest.part[i], unit.part[i], other_count.part[i]);
+    });
+    const Vec<T> factors = as_lanes(factor) + (maximum - maximum);  // nan for an infinite maximum
+    store(factor_ + p, factors);
+    store(own_gradient_ + p, as_lanes(own_gradient));
+    constexpr double least = sizeof(T) == 4 ? 0x1p-126 : 0x1p-1022, most = sizeof(T) == 4 ? 0x1p-24 : 0x1p-53;
+    const Vec<T> magnitude = absolute(factors);
+    return bits_of(less(splat<T>(-1), load(own_class_ + p))) &
+           ~(bits_of(less(splat((T)least), magnitude)) & bits_of(less(magnitude, splat((T)most))));
+  }
+
+  void write_gradient(const Places& places) const {
+    const Vec<T> zero = splat<T>(0), one = splat<T>(1);
+    for (ptrdiff_t p = 0; p < places.count; p += width) {
+      const Vec<T> own_class = load(own_class_ + p), own_gradient = load(own_gradient_ + p), factor = load(factor_ + p);
+      const auto has_class = less(splat<T>(-1), own_class);
+      const ptrdiff_t stored = places.is_padded ? width : places.count - p;
+      Vec<T> number = zero;
+      for (ptrdiff_t c = 0; c < problem_.classes; ++c) {
+        const Vec<T> product = load(places.terms + c * batch_positions + p) * factor;
+        const Vec<T> value = select(equal(number, own_class), own_gradient, select(has_class, product, zero));
+        store_partial<Plain>(places.gradient + c * places.gradient_stride + p, value, stored);
+        number = number + one;
+      }
+    }
+  }
+
+  // `unusual`: a bit for each position whose gradient is for the general way. The logits may lie where it goes.
+  __attribute__((noinline)) void write_unusual_gradient(const Places& places, uint64_t unusual) const {
+    constexpr Element element = sizeof(T) == 4 ? Element::f32 : Element::f64;
+    T general[few_classes * batch_positions];
+    Segment segment = segment_;
+    segment.positions = places.count;
+    segment.logits = {const_cast<T*>(places.logits), element, 1, places.logits_stride};
+    segment.output = {general, element, 1, batch_positions};
+    segment.target += places.first * segment.target_stride;
+    segment.scale += places.first * segment.scale_stride;
+    segment.losses = nullptr;
+    SegmentKernel<Plain>(segment).run();
+    write_gradient(places);
+    for (ptrdiff_t c = 0; c < problem_.classes; ++c) {
+      for (ptrdiff_t p = 0; p < places.count; ++p) {
+        if (unusual >> p & 1) places.gradient[c * places.gradient_stride + p] = general[c * batch_positions + p];
+      }
+    }
+  }
+
+  const Segment& segment_;
+  const Problem& problem_;
+  Accumulator<double> loss_sum_ = Accumulator<double>::of_nothing();
+  Vec<double> least_number_ = splat(0.0);
+  // Of a batch, a column for each position.
+  References<T> references_;
+  alignas(64) T own_class_[batch_positions], own_logit_[batch_positions], own_rest_[batch_positions];
+  alignas(64) T count_[batch_positions], factor_[batch_positions], own_gradient_[batch_positions];
+  alignas(64) double unit_[batch_positions];    // of the terms
+  alignas(64) double number_[batch_positions];  // of the own class
+  alignas(64) double rest_[batch_positions], loss_[batch_positions];
+  alignas(64) double share_[batch_positions], scale_[batch_positions];  // share: only with weights
+};
+
+}  // namespace
+}  // namespace crossent::CROSSENT_ISA
