@@ -7,6 +7,13 @@ namespace crossent {
 
 namespace {
 
+// Another thread may be writing to an array: what is checked and then used is read once.
+template <class T>
+T taken(T value) {
+  const volatile T copy = value;
+  return copy;
+}
+
 using Pair [[gnu::vector_size(16)]] = double;
 using Bits [[gnu::vector_size(16)]] = int64_t;
 
@@ -88,7 +95,7 @@ class Adder {
 
   bool add_row(ptrdiff_t i, ptrdiff_t row) {
     ++*totals_.scored;
-    const double confidence = rows_.confidence[row];
+    const double confidence = taken(rows_.confidence[row]);
     const bool is_known = std::isfinite(confidence), is_hit = rows_.target && rows_.rank[row] == 0;
     if (!count_classes(row, is_known, is_hit)) return false;
     add_loss(i, block_.loss[i]);
@@ -105,13 +112,13 @@ class Adder {
 
   bool count_classes(ptrdiff_t row, bool is_known, bool is_hit) const {
     const auto is_class = [&](int64_t c) { return c >= 0 && c < rows_.classes; };
-    const int64_t predicted = rows_.predicted[row];  // read once: another thread may write
+    const int64_t predicted = taken(rows_.predicted[row]);
     if (is_known) {
       if (!is_class(predicted)) return false;
       if (totals_.predicted) ++totals_.predicted[predicted];
     }
     if (!rows_.target) return true;
-    const int64_t target = rows_.target[row];
+    const int64_t target = taken(rows_.target[row]);
     if (!is_class(target)) return false;
     if (totals_.targets) ++totals_.targets[target];
     if (totals_.correct) totals_.correct[target] += is_hit;
@@ -210,7 +217,7 @@ ptrdiff_t add_rows(const ScoredRows& rows, const RowTotals& totals) {
 
 ptrdiff_t add_by_group(Figures values, ptrdiff_t count, const int64_t* group, ptrdiff_t groups, ExactSum* sums) {
   for (ptrdiff_t i = 0; i < count; ++i) {
-    const int64_t own = group ? group[i] : 0;
+    const int64_t own = group ? taken(group[i]) : 0;
     if (own < 0 || own >= groups) return i;
     if (std::isfinite(values[i])) sums[own].add(values[i]);
   }

@@ -17,6 +17,12 @@ namespace {
 // The class indices of a vector of positions as numbers; no_class where there is none to be heeded.
 constexpr double no_class = -1, bad_class = -2;
 
+// Labels as kernels.h reads them, a register at a time.
+CROSSENT_INLINE NativeI64 read_vector_once(const int64_t* labels) {
+  typedef NativeI64 Labels __attribute__((aligned(8), may_alias));
+  return *reinterpret_cast<const volatile Labels*>(labels);
+}
+
 // Of positions first, first + 1, …: `present` of them, the others have no class. bad_class is what is neither a class
 // nor ignored.
 template <class T>
@@ -38,8 +44,9 @@ CROSSENT_INLINE Doubles<T> read_class_numbers(const Segment& segment, ptrdiff_t 
   };
   Doubles<T> result;
   repeat<double_vectors<T>>(CROSSENT_EACH(i) {
-    Vec<double> lanes_of_labels;
-    __builtin_memcpy(&lanes_of_labels, labels + i * lanes<double>, sizeof(lanes_of_labels));
+    const int64_t* first_label = labels + i * lanes<double>;
+    const Vec<double> lanes_of_labels = each_part<Vec<double>>(
+        CROSSENT_EACH(k) { return (NativeF64)read_vector_once(first_label + k * Vec<double>::lanes_per_part); });
     result.part[i] = map_bits(lanes_of_labels, number) - splat(0x1p52);
   });
   if (present < width) {
@@ -199,7 +206,7 @@ class FewPositions {
     repeat<double_vectors<T>>(CROSSENT_EACH(i) {
       const Vec<double> none = splat(0.0);
       const Vec<double> log_sum = log_of_count_and_rest<T>(maximum.part[i], count.part[i], rest.part[i] * unit.part[i]);
-      const Vec<double> linear = share.part[i] * (maximum.part[i] - own_logit.part[i]);
+      const Vec<double> linear = none + share.part[i] * (maximum.part[i] - own_logit.part[i]);  // 0 is no -0
       const Vec<double> value = fma(share.part[i], log_sum, linear) * splat(problem_.unit);
       loss.part[i] = select(less(own_class.part[i], none), none, with_one_nan(value));
     });

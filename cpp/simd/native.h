@@ -157,7 +157,8 @@ CROSSENT_INLINE uint32_t bits_of(NativeMask64 m) { return (uint32_t)vaddvq_u64((
 #endif
 #endif
 
-// value · 2^exponent, rounded once, for a finite whole-numbered exponent and a value of 2^-1 … 2^2 (or nan).
+// value · 2^exponent for a finite whole-numbered exponent: rounded once if the value is one of 2^-1 … 2^2 or nan, exact
+// if it and the result are normal.
 #if defined(__AVX512F__)
 CROSSENT_INLINE NativeF32 scale_by_power_of_two(NativeF32 value, NativeF32 exponent) {
   return _mm512_scalef_ps(value, exponent);

@@ -177,12 +177,11 @@ template <class T>
 CROSSENT_INLINE void use_units_of_maximum(Statistics& s, ptrdiff_t positions, bool with_scores) {
   const Vec<double> headroom = splat(__builtin_ldexp(1.0, -(int)ExpConstants<T>::headroom));
   for (ptrdiff_t p = 0; p < positions; p += lanes<double>) {
-    const Vec<double> rest = load(s.rest + p), inverse_unit = load(s.inverse_unit + p);
+    const Vec<double> rest = load(s.rest + p), unit = headroom * load(s.inverse_unit + p);
     const auto is_finite = less(absolute(load(s.maximum + p)), splat(__builtin_inf()));
-    store(s.rest + p, select(is_finite, rest * headroom * inverse_unit, rest));
+    store(s.rest + p, select(is_finite, rest * unit, rest));
     if (!with_scores) continue;
-    store(s.gaps + p, select(is_finite, load(s.gaps + p) * headroom * inverse_unit, splat(0.0)));
-    const Vec<double> unit = headroom * inverse_unit;
+    store(s.gaps + p, select(is_finite, load(s.gaps + p) * unit, splat(0.0)));
     store(s.squares + p, select(is_finite, load(s.squares + p) * unit * unit, splat(0.0)));
   }
 }
