@@ -245,7 +245,11 @@ void gather_line(const void* source, Element element, ptrdiff_t stride, ptrdiff_
     ptrdiff_t i = 0;
     if constexpr (sizeof(typename E::Real) == sizeof(T)) {
       if (stride == 1) {
-        for (; i + width <= count; i += width) store(target + i, E::load(p + i));
+        constexpr ptrdiff_t ahead = 16384 / sizeof(*p);  // of which the hardware doesn't think in time
+        for (; i + width <= count; i += width) {
+          __builtin_prefetch(p + i + ahead);
+          store(target + i, E::load(p + i));
+        }
         if (i < count) store_partial<PlainOf<T>>(target + i, load_partial<E>(p + i, count - i, 0), count - i);
         return;
       }

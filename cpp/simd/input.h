@@ -118,9 +118,11 @@ class SegmentInput {
   // the position after them, or the next chunk of a long row.
   template <class R>
   const typename R::Storage* ahead(ptrdiff_t p, ptrdiff_t count, ptrdiff_t c, ptrdiff_t classes) const {
-    if (path != Path::rows) return row<R>(p, c, classes);  // gathered, and so in cache already
     const bool is_long = problem.classes > chunk_classes && c + classes < problem.classes;
-    return is_long ? row<R>(p, c + classes, classes) : row<R>(p + count, 0, classes);
+    const ptrdiff_t next = is_long ? p : p + count, next_class = is_long ? c + classes : 0;
+    if (path == Path::rows) return row<R>(next, next_class, classes);
+    if (segment.logits.class_stride != 1) return row<R>(p, c, classes);
+    return static_cast<const typename R::Storage*>(byte_address(segment.logits, next, next_class));  // to be gathered
   }
 
   // use(terms) with the targets that are known by class; the probabilities of a position begin at `probability`.
