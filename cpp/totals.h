@@ -48,7 +48,8 @@ struct RowTotals {
   int64_t *targets, *predicted, *correct, *pairs;  // by class, or null; pairs are target * classes + predicted
 };
 
-// Adds the rows, at most `most_rows`. Returns the first row whose class is out of range, or -1.
+// Adds the rows, at most `most_rows`. Returns the first row whose class is out of range, after which the sums are of no
+// use, or -1.
 ptrdiff_t add_rows(const ScoredRows& rows, const RowTotals& totals);
 
 // Adds each finite value, at most ExactSum::most_terms, to the sum of its group; all to the first without groups.

@@ -235,6 +235,9 @@ CROSSENT_INLINE auto with_element(Element element, const Function& function) {
   }
 }
 
+// How far ahead of a stream the memory is asked: at the end of a row the hardware would not think of the next in time.
+constexpr ptrdiff_t bytes_ahead = 16384;
+
 // A line of elements at any stride becomes lanes' own type, side by side.
 template <class T>
 void gather_line(const void* source, Element element, ptrdiff_t stride, ptrdiff_t count, T* target) {
@@ -245,7 +248,7 @@ void gather_line(const void* source, Element element, ptrdiff_t stride, ptrdiff_
     ptrdiff_t i = 0;
     if constexpr (sizeof(typename E::Real) == sizeof(T)) {
       if (stride == 1) {
-        constexpr ptrdiff_t ahead = 16384 / sizeof(*p);  // of which the hardware doesn't think in time
+        constexpr ptrdiff_t ahead = bytes_ahead / sizeof(*p);
         for (; i + width <= count; i += width) {
           __builtin_prefetch(p + i + ahead);
           store(target + i, E::load(p + i));
