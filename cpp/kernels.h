@@ -53,7 +53,7 @@ struct RowStatistics {
 
 // What the output of a row is computed with; see simd/finish.h.
 struct RowOutput {
-  double maximum, value[6];
+  double maximum, value[7];
   ptrdiff_t target;  // or -1
 };
 
@@ -91,7 +91,7 @@ struct Segment {
   void* losses;  // may be null
   ptrdiff_t losses_stride;
   ScoreColumns scores;
-  void* scratch;            // of scratch_bytes(…)
+  void* scratch;            // of scratch_bytes(…) or terms_bytes(…)
   const SharedRow* shared;  // null unless this is a position that several threads have a part of
 };
 
@@ -107,9 +107,37 @@ constexpr ptrdiff_t chunk_classes = 16384;  // classes whose sum is formed at on
 constexpr ptrdiff_t batch_positions = 64;   // positions handled together at most
 constexpr ptrdiff_t few_classes = 64;       // up to here positions, not classes, are the lanes
 constexpr ptrdiff_t lanes_at_most = 16;     // positions in a vector of floats
-constexpr ptrdiff_t scratch_bytes(ptrdiff_t classes, Element element) {
-  const ptrdiff_t elements = classes <= few_classes ? classes * batch_positions : chunk_classes;
-  return 2 * (elements < chunk_classes ? elements : chunk_classes) * (element == Element::f64 ? 8 : 4);
+constexpr ptrdiff_t group_classes_at_most = 8 * lanes_at_most;
+
+// Rows handled together: as many as a small L2 cache holds with room to spare.
+static constexpr ptrdiff_t rows_per_batch(ptrdiff_t classes) {
+  const ptrdiff_t rows = chunk_classes / classes;
+  return rows < 1 ? 1 : rows > batch_positions ? batch_positions : rows;
+}
+
+// Between rows that are brought side by side, so that each begins a vector; and what that takes, with room for the rest
+// of a group.
+static constexpr ptrdiff_t padded_classes(ptrdiff_t classes) {
+  return (classes + lanes_at_most - 1) / lanes_at_most * lanes_at_most;
+}
+static constexpr ptrdiff_t side_by_side_elements(ptrdiff_t classes, ptrdiff_t positions) {
+  const ptrdiff_t rows = rows_per_batch(classes), row = classes < chunk_classes ? classes : chunk_classes;
+  return (positions < rows ? positions : rows) * padded_classes(row) + group_classes_at_most;
+}
+
+static constexpr ptrdiff_t computed_bytes(Element element) { return element == Element::f64 ? 8 : 4; }
+
+// For the exponentials of a batch of rows.
+static constexpr ptrdiff_t terms_bytes(ptrdiff_t classes, ptrdiff_t positions, Element element) {
+  return side_by_side_elements(classes, positions) * computed_bytes(element);
+}
+
+// For the logits of a batch, and for its probabilities or exponentials.
+static constexpr ptrdiff_t scratch_elements(ptrdiff_t classes) {
+  return classes <= few_classes ? classes * batch_positions : side_by_side_elements(classes, batch_positions);
+}
+static constexpr ptrdiff_t scratch_bytes(ptrdiff_t classes, Element element) {
+  return 2 * scratch_elements(classes) * computed_bytes(element);
 }
 
 // Elementwise binary cross-entropy over `count` elements, everything side by side in doubles.

@@ -36,12 +36,13 @@ class Scratch {
   alignas(64) char small_[16384];
 };
 
-ptrdiff_t scratch_for(const Segment& segment, ptrdiff_t classes) {
+ptrdiff_t scratch_for(const Segment& segment, ptrdiff_t classes, ptrdiff_t positions) {
   const auto is_row = [](const Plane& plane) { return plane.data == nullptr || plane.class_stride == 1; };
   const bool is_half = size_of(segment.logits.element) == 2;  // which some instruction sets convert beforehand
   const bool needs_none = !is_half && segment.problem->temperature == 1 && classes > few_classes &&
                           is_row(segment.logits) && is_row(segment.output) && !segment.probabilities.data;
-  return needs_none ? 0 : scratch_bytes(classes, segment.logits.element);
+  if (!needs_none) return scratch_bytes(classes, segment.logits.element);
+  return segment.output.data ? terms_bytes(classes, positions, segment.logits.element) : 0;
 }
 
 // Some 2^15 elements, in whole batches; few positions only where a single one is a lot of work.
@@ -129,7 +130,7 @@ class SharedRows {
         classes_(start.problem->classes),
         blocks_((classes_ + block_classes - 1) / block_classes),
         threads_(threads_for(positions_ * classes_, positions_ * blocks_)),
-        scratch_(scratch_for(start, classes_), threads_),
+        scratch_(scratch_for(start, classes_, 0), threads_),
         chunks_(static_cast<size_t>(positions_ * chunks_of_row())),
         outputs_(static_cast<size_t>(positions_)) {}
 
@@ -191,7 +192,7 @@ SegmentResult run(const Layout& layout, const Segment& all) {
   const ptrdiff_t block_positions = positions_per_block(problem.classes, by_columns);
   const ptrdiff_t blocks = (positions + block_positions - 1) / block_positions;
   const int threads = threads_for(positions * problem.classes, blocks);
-  Scratch scratch(scratch_for(start, problem.classes), threads);
+  Scratch scratch(scratch_for(start, problem.classes, std::min(positions, block_positions)), threads);
   PerBlock<SegmentResult> results(blocks);
   for_each_block(blocks, threads, [&](ptrdiff_t block, int thread) {
     SegmentSum sum;

@@ -27,7 +27,7 @@ CROSSENT_INLINE Vec<double> clamped_log(const Vec<double>& a, const Vec<double>&
 CROSSENT_INLINE void from_logits(const Vec<double>& x, const Vec<double>& positive, const Vec<double>& negative,
                                  Vec<double>& loss, Vec<double>& gradient) {
   const Vec<double> zero = splat(0.0), one = splat(1.0), magnitude = absolute(x);
-  const Vec<double> e = scaled_exp(zero - magnitude, splat(-800.0), zero);
+  const Vec<double> e = exp_product(one, zero - magnitude, splat(-800.0), zero);
   const Vec<double> soft = log_of_sum<double>(one, e);
   const Vec<double> greater = one / (one + e), lesser = e / (one + e);
   const auto is_positive = less(zero, x);

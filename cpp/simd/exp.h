@@ -1,12 +1,17 @@
 // COMPILED ONCE PER INSTRUCTION SET. exp(x) times a power of two, and the power of two that suits a row.
 //
-// exp(x) = 2^n · exp(r),  n = round(x · log2 e - middle),  r = x - n · ln 2,  exp(r) = 1 + r + r^2 q(r).
-// The middle makes exp(r) lie in [3/4, 3/2] instead of [1/sqrt 2, sqrt 2]: r and exp(r) - 1 are then below the powers
-// of two at which their rounding errors double, and the error stays below an ulp. A softmax needs exp(x - max). The
-// difference x - max is rounded before exp sees it (60 ulp for a gap of 100), whereas exp(x) · 2^-N with N = round(max
-// · log2 e) only changes the exponent that is put on at the end. So x itself is reduced and N is taken off n. Beyond
-// |max| = 2^16 the reduction would need more digits of ln 2; there x - max is exact for every x that matters
-// (neighbours within a factor of two), and that is formed. q comes from fit_polynomials.py.
+// float:   exp(x) = 2^n · 2^(j/8) · exp(r),  8 n + j = round(x · 8 log2 e),          r = x - (8 n + j) · ln 2 / 8
+// double:  exp(x) = 2^n · exp(r),            n = round(x · log2 e - middle),         r = x - n · ln 2
+// and exp(r) = 1 + r q(r), with q from fit_polynomials.py.
+// Eight powers fit in a register, and the float nearest to each is within 0.34 ulp of it, so that the error stays below
+// an ulp. The middle makes exp(r) lie in [3/4, 3/2] instead of [1/sqrt 2, sqrt 2]: r and exp(r) - 1 are then below the
+// powers of two at which their rounding errors double.
+// A number so large is added before rounding (the shifter) that the steps, 8 n + j or n, come to lie in the lowest bits:
+// from there n is moved into the exponent by integer arithmetic, as long as the result is a normal number. The shifter
+// also adds the exponent of a row: a softmax needs exp(x - max), but the difference x - max is rounded before exp sees
+// it (60 ulp for a gap of 100), whereas exp(x) · 2^-N with N = round(max · log2 e) only changes the exponent. So x
+// itself is reduced and N is taken off n. Beyond |max| = 2^16 the reduction would need more digits of ln 2; there
+// x - max is exact for every x that matters (neighbours within a factor of two), and that is formed.
 #pragma once
 
 #include "vec.h"
@@ -18,32 +23,54 @@ template <class T>
 struct ExpConstants;
 template <>
 struct ExpConstants<float> {
-  static constexpr float log2_e = 0x1.715476p+0f;
-  static constexpr float ln2_high = 0x1.62e43p-1f, ln2_low = -0x1.05c61p-29f;
-  static constexpr float middle = 0x1.5c01a4p-4f;
-  static constexpr float q[] = {0x1.000008p-1f, 0x1.5554f6p-3f, 0x1.553f9ep-5f, 0x1.11d818p-7f, 0x1.838ceep-10f};
+  static constexpr float steps = 8;  // of a binary order
+  static constexpr float steps_per_unit = 0x1.715476p+3f, middle = 0;
+  static constexpr float step_high = 0x1.62e43p-4f, step_low = -0x1.05c61p-32f;
+  static constexpr float q[] = {1, 0x1p-1f, 0x1.555faap-3f, 0x1.555de2p-5f};
+  // 2^(j/8) less the j / 8 that the bits of the steps bring along.
+  alignas(32) static constexpr uint32_t power[8] = {0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed7,
+                                                    0x3f7504f3, 0x3f75672a, 0x3f7744fd, 0x3f7ac0c7};
+  static constexpr float shifter = 0x1.8p23f;
   static constexpr float largest = 0x1.fffffep127f;
+  static constexpr double headroom = 60;    // binary orders between the largest term of a sum and 1; its square fits
+  static constexpr double vanishing = 128;  // exp(-128) · 2^headroom is a normal number still
+  // Factors between these don't make a term, scaled by 2^headroom, overflow, nor one that vanishes count.
+  static constexpr double least_factor = 0x1p-126, greatest_factor = 0x1p-26;
   static constexpr double negligible = 200;  // exp(-200) times the largest float is 0
-  static constexpr double headroom = 60;     // binary orders between the largest term of a sum and 1; its square fits
 };
 template <>
 struct ExpConstants<double> {
-  static constexpr double log2_e = 0x1.71547652b82fep+0;
-  static constexpr double ln2_high = 0x1.62e42feep-1, ln2_low = 0x1.a39ef35793c76p-33;
-  static constexpr double middle = 0x1.5c01a39fbd688p-4;
-  static constexpr double q[] = {0x1.ffffffffffff8p-2,  0x1.55555555556cfp-3,  0x1.555555555768dp-5,
-                                 0x1.1111111090516p-7,  0x1.6c16c16466ec8p-10, 0x1.a01a056254ff7p-13,
-                                 0x1.a01a0a31a1f8bp-16, 0x1.71d26fb25ed31p-19, 0x1.2826e0ed1a41fp-22,
+  static constexpr double steps = 1;
+  static constexpr double steps_per_unit = 0x1.71547652b82fep+0, middle = 0x1.5c01a39fbd688p-4;
+  static constexpr double step_high = 0x1.62e42feep-1, step_low = 0x1.a39ef35793c76p-33;
+  static constexpr double q[] = {1,
+                                 0x1.ffffffffffff8p-2,
+                                 0x1.55555555556cfp-3,
+                                 0x1.555555555768dp-5,
+                                 0x1.1111111090516p-7,
+                                 0x1.6c16c16466ec8p-10,
+                                 0x1.a01a056254ff7p-13,
+                                 0x1.a01a0a31a1f8bp-16,
+                                 0x1.71d26fb25ed31p-19,
+                                 0x1.2826e0ed1a41fp-22,
                                  0x1.c9350f0266de8p-26};
+  static constexpr double shifter = 0x1.8p52 + 1023;  // the bits of n + 1023 are those of 2^n
   static constexpr double largest = 0x1.fffffffffffffp1023;
-  static constexpr double negligible = 1500;
   static constexpr double headroom = 500;
+  static constexpr double vanishing = 1054;
+  static constexpr double least_factor = 0x1p-1022, greatest_factor = 0x1p-64;
+  static constexpr double negligible = 1500;
 };
 
 // Doubles that need be no better than 2^-39, since floats are made of them.
 struct ExpConstantsForFloats : ExpConstants<double> {
-  static constexpr double q[] = {0x1.fffffffc7254ap-2, 0x1.5555555951165p-3,  0x1.55555cb393958p-5,
-                                 0x1.1110f3265bbbbp-7, 0x1.6c050f5ad85b0p-10, 0x1.a0e3cc2c136e7p-13,
+  static constexpr double q[] = {1,
+                                 0x1.fffffffc7254ap-2,
+                                 0x1.5555555951165p-3,
+                                 0x1.55555cb393958p-5,
+                                 0x1.1110f3265bbbbp-7,
+                                 0x1.6c050f5ad85b0p-10,
+                                 0x1.a0e3cc2c136e7p-13,
                                  0x1.ba8fefd971986p-16};
 };
 // For doubles on the way from logits of T to a result of T.
@@ -52,58 +79,90 @@ struct ExpConstantsOnTheWay : ExpConstants<double> {};
 template <>
 struct ExpConstantsOnTheWay<float> : ExpConstantsForFloats {};
 
-// x - n ln 2. With FMA the first step is exact; the two parts of ln 2 leave an error below 2^-31 (float, |x| <= 2^17).
+// The shifter that multiplies by 2^exponent, for a whole-numbered exponent, and that exponent.
 template <class T>
-CROSSENT_INLINE Vec<T> reduce(const Vec<T>& x, const Vec<T>& n) {
+CROSSENT_INLINE Vec<T> shifter_of(const Vec<T>& exponent) {
+  using C = ExpConstants<T>;
+  return fma(exponent, splat<T>(C::steps), splat<T>(C::shifter));
+}
+template <class T>
+CROSSENT_INLINE Vec<T> exponent_of(const Vec<T>& shifter) {
+  using C = ExpConstants<T>;
+  return (shifter - splat<T>(C::shifter)) * splat<T>(1 / C::steps);
+}
+
+// The steps of x, plus the shifter.
+template <class T>
+CROSSENT_INLINE Vec<T> shifted_steps(const Vec<T>& x, const Vec<T>& shifter) {
+  using C = ExpConstants<T>;
+  if constexpr (C::middle == 0) return fma(x, splat<T>(C::steps_per_unit), shifter);
+  return fma(x, splat<T>(C::steps_per_unit), splat<T>(-C::middle)) + shifter;
+}
+
+// 2^(steps / steps of a binary order), a normal number.
+CROSSENT_INLINE Vec<float> power_of_steps(const Vec<float>& shifted) {
+  constexpr int bits = 23 - 3;  // of the mantissa below a step
+  return each_part<Vec<float>>(CROSSENT_EACH(i) {
+    const NativeF32 steps = shifted.part[i], power = one_of_eight(ExpConstants<float>::power, steps);
+    return (NativeF32)((NativeI32)power + ((NativeI32)steps << bits));
+  });
+}
+CROSSENT_INLINE Vec<double> power_of_steps(const Vec<double>& shifted) {
+  return map_bits(shifted, [](NativeI64 steps) __attribute__((always_inline)) { return steps << 52; });
+}
+
+// What the steps leave of x. With FMA the first product is exact; the two parts of a step leave an error below 2^-31
+// (float, |x| <= 2^17).
+template <class T>
+CROSSENT_INLINE Vec<T> reduce(const Vec<T>& x, const Vec<T>& steps) {
   using C = ExpConstants<T>;
   if constexpr (!has_fma && sizeof(T) == 4) {  // in doubles, where the product is exact
-    const Vec<double> ln2 = splat(0x1.62e42fefa39efp-1);
-    Vec<double> x_low, x_high, n_low, n_high;
+    const Vec<double> step = splat(0x1.62e42fefa39efp-1 / C::steps);
+    Vec<double> x_low, x_high, steps_low, steps_high;
     widen(x, x_low, x_high);
-    widen(n, n_low, n_high);
-    return narrow(x_low - n_low * ln2, x_high - n_high * ln2);
-  } else {  // ln2_high of a double has 32 bits: n · ln2_high is exact without FMA too
-    return fma(n, splat<T>(-C::ln2_low), fma(n, splat<T>(-C::ln2_high), x));
+    widen(steps, steps_low, steps_high);
+    return narrow(x_low - steps_low * step, x_high - steps_high * step);
+  } else {  // step_high of a double has 32 bits: the product is exact without FMA too
+    return fma(steps, splat<T>(-C::step_low), fma(steps, splat<T>(-C::step_high), x));
   }
 }
 
-// The n of x.
+// power · exp(r), for a power of two or one of the eight.
+template <class C, class T>
+CROSSENT_INLINE Vec<T> times_exp(const Vec<T>& power, const Vec<T>& r) {
+  constexpr int degree = sizeof(C::q) / sizeof(T) - 1;
+  if constexpr (has_fma) return fma(power * r, polynomial<T, degree>(C::q, r), power);
+  // r itself is added last: every step is rounded twice here
+  return fma(fma(polynomial<T, degree - 1>(C::q + 1, r), r * r, r), power, power);
+}
+
+// exp(x) · 2^exponent, which has to be normal, for the shifter of the exponent; nan for nan.
 template <class T>
-CROSSENT_INLINE Vec<T> binary_order(const Vec<T>& x) {
-  using C = ExpConstants<T>;
-  return round(fma(x, splat<T>(C::log2_e), splat<T>(-C::middle)));
+CROSSENT_INLINE Vec<T> normal_exp(const Vec<T>& x, const Vec<T>& shifter) {
+  const Vec<T> shifted = shifted_steps(x, shifter);
+  return times_exp<ExpConstants<T>>(power_of_steps(shifted), reduce(x, shifted - shifter));
 }
 
-template <class C, class T>
-CROSSENT_INLINE Vec<T> rest_of_exp(const Vec<T>& r) {
-  return polynomial<T, sizeof(C::q) / sizeof(T) - 1>(C::q, r);
-}
-// exp(r) as 1 + r (1 + r q(r)), an operation less than the form above, and nearer the truth unless every step is
-// rounded twice.
-template <class C, class T>
-CROSSENT_INLINE Vec<T> exp_of_reduced(const Vec<T>& r) {
-  const Vec<T> one = splat<T>(1), q = rest_of_exp<C>(r);
-  return has_fma ? fma(fma(q, r, one), r, one) : fma(q, r * r, r) + one;
-}
-
-// exp(x) · 2^exponent. x below `lower` counts as `lower`, nan stays nan. Types float, double; maximum error
-// scaled_exp_ulp for |x|, |lower| <= 2^17 and a whole-numbered exponent; results that are denormal are rounded once.
+// The same, or 0 for x below `lower`. Types float, double; maximum error scaled_exp_ulp for |x| <= 2^17.
 [[maybe_unused]] constexpr double scaled_exp_ulp = 1.0;
-template <class T, class C = ExpConstants<T>>
-CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& exponent) {
-  const Vec<T> bounded = max(lower, x), n = binary_order(bounded);
-  return scale_by_power_of_two(exp_of_reduced<C>(reduce(bounded, n)), n + exponent);
-}
-// multiplier · exp(x) · 2^exponent.
 template <class T>
-CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& exponent,
-                                        const Vec<T>& multiplier) {
-  const Vec<T> bounded = max(lower, x), n = binary_order(bounded), r = reduce(bounded, n);
-  const Vec<T> below = fma(rest_of_exp<ExpConstants<T>>(r), r * r, r);
-  return scale_by_power_of_two(fma(below, multiplier, multiplier), n + exponent);
+CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& shifter) {
+  return select(not_less(x, lower), normal_exp(x, shifter), splat<T>(0));
 }
 
-// What is taken off before exp: exp(x - offset) · 2^-exponent is at most 4/3 when x is at most the maximum.
+// multiplier · exp(x) · 2^exponent for any result. x below `lower` counts as `lower`. Maximum error for a multiplier of
+// 1 as above; results that are denormal are rounded once more.
+template <class T, class C = ExpConstants<T>>
+CROSSENT_INLINE_LARGE Vec<T> exp_product(const Vec<T>& multiplier, const Vec<T>& x, const Vec<T>& lower,
+                                         const Vec<T>& exponent) {
+  const Vec<T> bounded = max(lower, x), shifter = splat<T>(C::shifter), shifted = shifted_steps(bounded, shifter);
+  const Vec<T> steps = shifted - shifter;  // n = floor(steps / C::steps)
+  const Vec<T> n = round(fma(steps, splat<T>(1 / C::steps), splat<T>((1 - C::steps) / (2 * C::steps))));
+  const Vec<T> power = power_of_steps(fma(n, splat<T>(-C::steps), shifted));
+  return scale_by_power_of_two(times_exp<C>(power, reduce(bounded, steps)) * multiplier, n + exponent);
+}
+
+// What is taken off before exp: exp(x - offset) · 2^-exponent is at most 3/2 when x is at most the maximum.
 struct Shift {
   Vec<double> offset, exponent;
 };
@@ -118,7 +177,7 @@ CROSSENT_INLINE_LARGE Shift shift_of(const Vec<double>& maximum) {
   // An infinite maximum takes the largest number off, so that finite logits beside +inf vanish instead of overflowing.
   const Vec<double> beyond = select(is_positive, splat((double)ExpConstants<T>::largest), zero);
   const Vec<double> offset = select(is_reducible, zero, select(is_finite, maximum, beyond));
-  const Vec<double> exponent = round(fma(maximum, splat(C::log2_e), splat(C::middle)));
+  const Vec<double> exponent = round(fma(maximum, splat(C::steps_per_unit), splat(C::middle)));
   return {offset, select(is_reducible, exponent, zero)};
 }
 
@@ -126,13 +185,14 @@ CROSSENT_INLINE_LARGE Shift shift_of(const Vec<double>& maximum) {
 // the one by which exp would reduce -maximum, and so nothing is left to scale. Maximum error as that of exp.
 template <class T>
 CROSSENT_INLINE_LARGE Vec<double> inverse_unit_of(const Vec<double>& maximum, const Shift& shift) {
-  return exp_of_reduced<ExpConstantsOnTheWay<T>>(reduce(shift.offset - maximum, splat(0.0) - shift.exponent));
+  const Vec<double> r = reduce(shift.offset - maximum, splat(0.0) - shift.exponent);
+  return times_exp<ExpConstantsOnTheWay<T>>(splat(1.0), r);
 }
 
-// The logits below which exp vanishes beside the maximum, after the offset, from the shift's exponent.
+// The logits below which a term vanishes beside the maximum, after the offset, from the shift's exponent.
 template <class T>
 CROSSENT_INLINE Vec<T> lower_bound(const Vec<T>& exponent) {
-  return fma(exponent, splat((T)0x1.62e42fefa39efp-1), splat((T)-ExpConstants<T>::negligible));
+  return fma(exponent, splat((T)0x1.62e42fefa39efp-1), splat((T)-ExpConstants<T>::vanishing));
 }
 
 // exp(high + low) for |low| below an ulp of high <= 0, for results of T. Maximum error for double exp_of_sum_ulp, for
@@ -141,7 +201,7 @@ CROSSENT_INLINE Vec<T> lower_bound(const Vec<T>& exponent) {
 template <class T>
 [[maybe_unused]] CROSSENT_INLINE_LARGE Vec<double> exp_of_sum(const Vec<double>& high, const Vec<double>& low) {
   const Vec<double> one = splat(1.0);
-  const Vec<double> value = scaled_exp<double, ExpConstantsOnTheWay<T>>(high, splat(-800.0), splat(0.0));
+  const Vec<double> value = exp_product<double, ExpConstantsOnTheWay<T>>(one, high, splat(-800.0), splat(0.0));
   return fma(value, select(less(absolute(low), one), low, splat(0.0)), value);
 }
 

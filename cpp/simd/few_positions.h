@@ -162,7 +162,7 @@ class FewPositions {
       return load_partial<Plain>(places.logits + c * places.logits_stride + p, loaded, 0);
     };
     const auto term_of = [&](ptrdiff_t c) __attribute__((always_inline)) {
-      return scaled_exp(logits_of(c) - reference.offset, reference.lower, reference.exponent);
+      return scaled_exp(logits_of(c) - reference.offset, reference.lower, reference.shifter);
     };
     ptrdiff_t c = 0;
     for (; c + together <= classes; c += together) {
@@ -237,7 +237,7 @@ class FewPositions {
   }
 
   // Says with a bit for each position which are for the general way: those whose factor is no normal number, or so
-  // large that a denormal term might matter.
+  // large that a term that vanishes might matter.
   CROSSENT_INLINE uint32_t prepare_gradient(ptrdiff_t p) {
     const Doubles<T> rest = load_doubles<T>(rest_ + p), unit = load_doubles<T>(unit_ + p), share = shares(p);
     const Vec<T> counts = load(count_ + p), maximum = load(references_.maximum + p), own_logit = load(own_logit_ + p);
@@ -255,10 +255,10 @@ class FewPositions {
     const Vec<T> factors = as_lanes(factor) + (maximum - maximum);  // nan for an infinite maximum
     store(factor_ + p, factors);
     store(own_gradient_ + p, as_lanes(own_gradient));
-    constexpr double least = sizeof(T) == 4 ? 0x1p-126 : 0x1p-1022, most = sizeof(T) == 4 ? 0x1p-24 : 0x1p-53;
     const Vec<T> magnitude = absolute(factors);
     return bits_of(less(splat<T>(-1), load(own_class_ + p))) &
-           ~(bits_of(less(splat((T)least), magnitude)) & bits_of(less(magnitude, splat((T)most))));
+           ~(bits_of(less(splat((T)ExpConstants<T>::least_factor), magnitude)) &
+             bits_of(less(magnitude, splat((T)ExpConstants<T>::greatest_factor))));
   }
 
   void write_gradient(const Places& places) const {

@@ -12,8 +12,10 @@ namespace {
 struct Coefficients {
   alignas(64) double loss[batch_positions];
   alignas(64) double log_sum[batch_positions];  // lse - M
-  // softmax · W = multiplier · exp(x - offset) · 2^exponent, with the multiplier in [1, 2); the scale is a factor of it
-  // too where nothing is subtracted.
+  // softmax · W = factor · (a term of the sum); the scale is a factor of it too where nothing is subtracted. 0 where it
+  // is not in the range in which that is exact but for one rounding: then it is multiplier · exp(x - offset) ·
+  // 2^exponent, with the multiplier in [1, 2).
+  alignas(64) double factor[batch_positions];
   alignas(64) double multiplier[batch_positions];
   alignas(64) double exponent[batch_positions];
   alignas(64) double scale[batch_positions];
@@ -56,6 +58,16 @@ CROSSENT_INLINE Vec<double> kind_of_output(const Vec<double>& multiplier, const 
   if (!has_terms) return by_multiplier;  // the scale is a factor of the multiplier
   const Vec<double> of_finite = select(equal(magnitude, splat(0.0)), unusual, by_multiplier);
   return select(less(magnitude, splat((double)ExpConstants<T>::largest)), of_finite, unusual);
+}
+
+// What a term, which has been multiplied by 2^headroom, is to be multiplied by; 0 if that is out of range.
+template <class T>
+CROSSENT_INLINE Vec<double> factor_of_terms(const Vec<double>& product) {
+  using C = ExpConstants<T>;
+  const Vec<double> zero = splat(0.0), factor = product * splat(__builtin_ldexp(1.0, -(int)C::headroom));
+  const Vec<double> magnitude = absolute(factor);
+  return select(less(magnitude, splat(C::least_factor)), zero,
+                select(less(magnitude, splat(C::greatest_factor)), factor, zero));
 }
 
 // The losses, and with `with_output` the coefficients too. T is the type the logits are computed in. With a class index
@@ -111,7 +123,9 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
 
     if (!with_output) continue;
     Vec<double> mantissa, exponent;
-    split_power_of_two((has_terms ? mass : factor * mass) * load(s.inverse_unit + p) / total, mantissa, exponent);
+    const Vec<double> product = (has_terms ? mass : factor * mass) * load(s.inverse_unit + p) / total;
+    store(out.factor + p, factor_of_terms<T>(product));
+    split_power_of_two(product, mantissa, exponent);
     store(out.multiplier + p, mantissa);
     store(out.exponent + p, exponent - shift_of<T>(maximum).exponent);
     store(out.scale + p, factor);
@@ -150,9 +164,9 @@ inline void store_figure(const Segment& segment, void* figures, ptrdiff_t positi
 constexpr Column<Statistics> row_statistics[] = {&Statistics::maximum, &Statistics::rest,   &Statistics::count,
                                                  &Statistics::linear,  &Statistics::mass,   &Statistics::is_used,
                                                  &Statistics::gaps,    &Statistics::squares};
-constexpr Column<Coefficients> row_coefficients[] = {&Coefficients::log_sum,         &Coefficients::multiplier,
-                                                     &Coefficients::exponent,        &Coefficients::scale,
-                                                     &Coefficients::target_gradient, &Coefficients::substitute};
+constexpr Column<Coefficients> row_coefficients[] = {
+    &Coefficients::log_sum, &Coefficients::factor,          &Coefficients::multiplier, &Coefficients::exponent,
+    &Coefficients::scale,   &Coefficients::target_gradient, &Coefficients::substitute};
 
 template <class Columns, int n>
 void take_row(const Columns& columns, const Column<Columns> (&list)[n], double (&row)[n]) {

@@ -41,27 +41,27 @@ class SegmentInput {
   Targets targets;
   alignas(64) double scale[batch_positions];
   T* const scratch_logits;
+  T* const kept_terms;  // for the exponentials of rows that are written afterwards; or null
 
   explicit SegmentInput(const Segment& s)
       : segment(s),
         problem(*s.problem),
         path(choose_path(s)),
         scratch_logits(static_cast<T*>(s.scratch)),
-        scratch_probabilities_(scratch_logits + scratch_elements()) {
+        kept_terms(keeps_terms() ? scratch_logits + (path == Path::rows ? 0 : scratch_elements(problem.classes)) : nullptr),
+        scratch_probabilities_(scratch_logits + scratch_elements(problem.classes)) {
     const ptrdiff_t used =
         s.positions + lanes_at_most < batch_positions ? s.positions + lanes_at_most : batch_positions;
     targets.set_absent(problem, used);
     for (ptrdiff_t p = 0; p < used; ++p) scale[p] = *s.scale * problem.unit;
   }
 
-  // Rows: as many as a small L2 cache holds with room to spare. Columns: fewer where the tile would leave a small L2
-  // cache.
+  // Columns: fewer where the tile would leave a small L2 cache.
   ptrdiff_t positions_per_batch() const {
-    const ptrdiff_t row_bytes = problem.classes * size_of(segment.logits.element);
     if (path == Path::tile) return batch_positions;
-    if (path == Path::columns) return row_bytes * batch_positions <= (1 << 19) ? batch_positions : lanes<T>;
-    const ptrdiff_t rows = path == Path::rows ? (1 << 16) / row_bytes : chunk_classes / problem.classes;
-    return rows < 1 ? 1 : rows > batch_positions ? batch_positions : rows;
+    if (path != Path::columns) return rows_per_batch(problem.classes);
+    const ptrdiff_t row_bytes = problem.classes * size_of(segment.logits.element);
+    return row_bytes * batch_positions <= (1 << 19) ? batch_positions : lanes<T>;
   }
 
   // The batch of `count` positions from `position` on; false if a class index is neither a class nor ignored.
@@ -113,6 +113,9 @@ class SegmentInput {
     if (path == Path::rows) return logits<R>(p, c);
     return static_cast<const typename R::Storage*>(static_cast<const void*>(scratch_logits + p * classes));
   }
+
+  // Where the exponentials of a row are kept.
+  T* kept_row(ptrdiff_t p) const { return kept_terms + p * padded_classes(problem.classes); }
 
   // What will be read after classes c, c + 1, … of the `count` positions that go with position p: the same classes of
   // the position after them, or the next chunk of a long row.
@@ -182,9 +185,11 @@ class SegmentInput {
     return is_row && !is_converted ? Path::rows : Path::gather;
   }
 
-  ptrdiff_t scratch_elements() const {
-    const ptrdiff_t most = path == Path::tile ? problem.classes * batch_positions : chunk_classes;
-    return most < chunk_classes ? most : chunk_classes;
+  // Whether the gradient or the softmax is made of what has been summed: of rows in a single chunk, where the memory for
+  // it isn't that of probabilities.
+  bool keeps_terms() const {
+    return (path == Path::rows || path == Path::gather) && segment.output.data && !segment.probabilities.data &&
+           problem.classes <= chunk_classes && problem.operation != Operation::log_softmax && !segment.shared;
   }
 
   void divide_scratch(ptrdiff_t elements) {

@@ -188,6 +188,31 @@ CROSSENT_INLINE NativeF64 scale_by_power_of_two(NativeF64 value, NativeF64 expon
 }
 #endif
 
+// Of eight numbers, which lie at a multiple of 32 bytes, the one that the lowest three bits of each lane name.
+#if defined(__AVX512F__)
+CROSSENT_INLINE NativeF32 one_of_eight(const uint32_t* numbers, NativeF32 index) {
+  const __m512 twice = _mm512_broadcast_f32x8(_mm256_load_ps((const float*)numbers));
+  return _mm512_permutexvar_ps(_mm512_castps_si512(index), twice);
+}
+#elif defined(__AVX2__)
+CROSSENT_INLINE NativeF32 one_of_eight(const uint32_t* numbers, NativeF32 index) {
+  return _mm256_permutevar8x32_ps(_mm256_load_ps((const float*)numbers), _mm256_castps_si256(index));
+}
+#elif defined(__SSE2__)
+CROSSENT_INLINE NativeF32 one_of_eight(const uint32_t* numbers, NativeF32 index) {
+  const NativeI32 i = (NativeI32)index & 7;
+  return (NativeF32)NativeI32{(int32_t)numbers[i[0]], (int32_t)numbers[i[1]], (int32_t)numbers[i[2]],
+                              (int32_t)numbers[i[3]]};
+}
+#else
+CROSSENT_INLINE NativeF32 one_of_eight(const uint32_t* numbers, NativeF32 index) {  // from bytes 4 i, 4 i + 1, …
+  const uint8x16x2_t bytes = {vreinterpretq_u8_u32(vld1q_u32(numbers)), vreinterpretq_u8_u32(vld1q_u32(numbers + 4))};
+  const uint32x4_t i = vreinterpretq_u32_f32(index) & vdupq_n_u32(7);
+  const uint32x4_t places = vmlaq_u32(vdupq_n_u32(0x03020100), i, vdupq_n_u32(0x04040404));
+  return vreinterpretq_f32_u8(vqtbl2q_u8(bytes, vreinterpretq_u8_u32(places)));
+}
+#endif
+
 #if defined(__AVX512F__)
 // The lanes whose bit is set; the others are `rest`, or 0 for half precision, or stay as they are in memory.
 CROSSENT_INLINE NativeF32 load_masked(const float* p, uint32_t mask, NativeF32 rest) {

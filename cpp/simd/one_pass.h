@@ -33,8 +33,7 @@ struct Ordinary<double> {
 
 template <class T>
 CROSSENT_INLINE Vec<T> exp_of_ordinary(const Vec<T>& x) {
-  const Vec<T> n = binary_order(x);
-  return scale_by_power_of_two(exp_of_reduced<ExpConstants<T>>(reduce(x, n)), n);
+  return normal_exp(x, splat(ExpConstants<T>::shifter));
 }
 
 // A group of classes, or a part of one, lane by lane.
@@ -52,9 +51,10 @@ struct Extremes {
   Vec<T> largest, least;
 };
 
-// The groups of a row, one after another.
-template <class E, class T>
-CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t classes, GroupPart<T>* groups) {
+// The groups of a row, one after another. With `keeps` every exp(x) goes to `kept` as well.
+template <class E, bool keeps, class T>
+CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t classes, GroupPart<T>* groups,
+                                       [[maybe_unused]] T* kept) {
   const Vec<T> zero = splat<T>(0), vanishing = splat(Ordinary<T>::vanishing);
   constexpr ptrdiff_t elements_ahead = bytes_ahead / sizeof(typename E::Storage);
   Extremes<T> row = {splat(-(T)__builtin_inf()), splat((T)__builtin_inf())};
@@ -64,7 +64,9 @@ CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t c
         prefetch_line<E>(x + c + elements_ahead, v);
         const auto counts = not_less(x_lanes, vanishing);
         row.least = select(counts, min(x_lanes, row.least), row.least);
-        return GroupPart<T>{select(counts, exp_of_ordinary(x_lanes), zero), x_lanes};
+        const Vec<T> e = select(counts, exp_of_ordinary(x_lanes), zero);
+        if constexpr (keeps) store(kept + c + v * lanes<T>, e);
+        return GroupPart<T>{e, x_lanes};
       },
       [&](const GroupPart<T>& group) __attribute__((always_inline)) {
         row.largest = max(group.maximum, row.largest);
@@ -126,8 +128,8 @@ CROSSENT_INLINE bool are_ordinary(const Vec<T>& largest, const Vec<T>& least) {
   return others == 0;
 }
 
-// reduce_rows() for ordinary logits without targets by class.
-template <class E>
+// reduce_rows() for ordinary logits without targets by class. Where terms are kept, their unit is 1.
+template <class E, bool keeps>
 class OnePass {
   using T = typename E::Real;
   static constexpr ptrdiff_t width = lanes<T>, group_classes = width * group_terms, most_groups = 256;
@@ -167,7 +169,8 @@ class OnePass {
     for (ptrdiff_t i = 0; i < width; ++i) {
       const bool is_absent = i < begin || i >= end || is_skipped(i);
       const Extremes<T> extremes = is_absent ? Extremes<T>{splat<T>(0), splat<T>(0)}
-                                             : row_groups<E, T>(row(i), classes_, group + (i - begin) * groups_);
+                                             : row_groups<E, keeps>(row(i), classes_, group + (i - begin) * groups_,
+                                                                    keeps ? in_.kept_row(first_ + i) : nullptr);
       largest_.put(i, extremes.largest);
       least_.put(i, extremes.least);
     }
@@ -210,11 +213,11 @@ class OnePass {
 
   // From units of 1 to those of reduce_rows(); false if there was nan among the logits.
   bool use_units_of_rows(const References<T>& references, Statistics& out) const {
+    alignas(64) double exponent[width];
+    store_doubles<T>(exponent, as_doubles(exponent_of(load(references.shifter + first_))));
     uint32_t numbers = 0;
     for (ptrdiff_t i = 0; i < width; i += lanes<double>) {
-      double exponent[lanes<double>];
-      for (int k = 0; k < lanes<double>; ++k) exponent[k] = (double)references.exponent[first_ + i + k];
-      const Vec<double> rest = scale_by_power_of_two(load(out.rest + first_ + i), load(exponent));
+      const Vec<double> rest = scale_by_power_of_two(load(out.rest + first_ + i), load(exponent + i));
       numbers |= bits_of(equal(rest, rest)) << i;
       store(out.rest + first_ + i, rest);
     }

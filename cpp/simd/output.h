@@ -3,6 +3,8 @@
 // batch's coefficients.
 #pragma once
 
+#include <type_traits>
+
 #include "finish.h"
 
 namespace crossent::CROSSENT_ISA {
@@ -12,15 +14,30 @@ namespace {
 template <class T>
 struct OutputLanes {
   Reference<T> reference;
-  Vec<T> multiplier, exponent, scale, log_sum, substitute;
+  Vec<T> factor, multiplier, exponent, scale, log_sum, substitute;
 };
+
+// The output from softmax · W, which has the scale already where nothing is subtracted.
+template <class T, bool with_terms>
+CROSSENT_INLINE Vec<T> without_target(const Vec<T>& part, const Vec<T>& t, const Vec<T>& scale) {
+  if constexpr (with_terms) return scale * (part - t);  // the scale's rounding shrinks with the difference
+  return part;
+}
 
 template <class T, bool logarithm, bool with_terms>
 CROSSENT_INLINE Vec<T> output_of(const Vec<T>& x, const Vec<T>& t, const OutputLanes<T>& o) {
   if constexpr (logarithm) return (x - o.reference.maximum) - o.log_sum;
-  const Vec<T> part = scaled_exp(x - o.reference.offset, o.reference.lower, o.exponent, o.multiplier);
-  if constexpr (with_terms) return o.scale * (part - t);  // the scale's rounding shrinks with the difference
-  return part;
+  const Vec<T> term = scaled_exp(x - o.reference.offset, o.reference.lower, o.reference.shifter);
+  return without_target<T, with_terms>(term * o.factor, t, o.scale);
+}
+
+// The same where the factor is out of range.
+template <class T, bool with_terms>
+__attribute__((noinline)) Vec<T> unusual_output_of(const Vec<T>& x, const Vec<T>& t, const OutputLanes<T>& o) {
+  using C = ExpConstants<T>;
+  const Vec<T> lower = o.reference.lower - splat((T)(C::negligible - C::vanishing));
+  return without_target<T, with_terms>(exp_product(o.multiplier, x - o.reference.offset, lower, o.exponent), t,
+                                       o.scale);
 }
 
 template <class O>
@@ -31,31 +48,16 @@ CROSSENT_INLINE void write_vector(typename O::Storage* y, const Vec<typename O::
   O::store(y, value);
 }
 
-// Row p of the batch: `classes` classes from x to y, which may be the same memory unless the output streams past the
-// cache.
-template <class E, class O, bool logarithm, class Terms>
-void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t classes, const Terms& terms,
-               const References<typename E::Real>& references, const Coefficients& k, ptrdiff_t p, ptrdiff_t y_stride,
-               bool streams) {
-  using T = typename E::Real;
+// A row of output. value(c, present, is_whole) makes the vector of classes c, c + 1, …; is_whole is a constant.
+template <class O, class Value>
+CROSSENT_INLINE void write_line(typename O::Storage* y, ptrdiff_t classes, ptrdiff_t y_stride, bool streams,
+                                const Value& value) {
+  using T = typename O::Real;
   constexpr ptrdiff_t width = lanes<T>;
-  if (!(k.substitute[p] >= is_computed)) {
-    for (ptrdiff_t c = 0; c < classes; c += width) store_partial<O>(y + c, splat((T)k.substitute[p]), classes - c);
-    return;
-  }
-  const OutputLanes<T> o = {references.at(p),     splat((T)k.multiplier[p]), splat((T)k.exponent[p]),
-                            splat((T)k.scale[p]), splat((T)k.log_sum[p]),    splat((T)1)};
   ptrdiff_t c = 0;
-  const auto output_at = CROSSENT_EACH(v) {
-    Vec<T> t = splat<T>(0);
-    if constexpr (Terms::present) t = terms.along_classes(c + v * width, first_lanes<T>(width));
-    return output_of<T, logarithm, Terms::present>(E::load(x + c + v * width), t, o);
-  };
+  const auto whole_at = CROSSENT_EACH(v) { return value(c + v * width, first_lanes<T>(width), std::true_type{}); };
   const auto write_partially = [&](ptrdiff_t count) __attribute__((always_inline)) {
-    const FirstLanes present = first_lanes<T>(count);
-    Vec<T> t = splat<T>(0);
-    if constexpr (Terms::present) t = terms.along_classes(c, present);
-    store_partial<O>(y + c, output_of<T, logarithm, Terms::present>(load_partial<E>(x + c, present, 0), t, o), count);
+    store_partial<O>(y + c, value(c, first_lanes<T>(count), std::false_type{}), count);
   };
   if (streams) {  // up to the first whole line
     const ptrdiff_t before = (ptrdiff_t)(-(uintptr_t)y % 64 / sizeof(*y));
@@ -71,11 +73,69 @@ void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t c
   constexpr int vectors = parts == 1 ? 4 : 1;
   for (; c + vectors * width <= classes; c += vectors * width) {
     Vec<T> result[vectors];
-    repeat<vectors>(CROSSENT_EACH(v) { result[v] = output_at(v); });
+    repeat<vectors>(CROSSENT_EACH(v) { result[v] = whole_at(v); });
     repeat<vectors>(CROSSENT_EACH(v) { write_vector<O>(y + c + v * width, result[v], streams); });
   }
-  for (; c + width <= classes; c += width) write_vector<O>(y + c, output_at(0), streams);
+  for (; c + width <= classes; c += width) write_vector<O>(y + c, whole_at(0), streams);
   if (c < classes) write_partially(classes - c);
+}
+
+// The terms of a row as the sum has seen them, in a multiple of vectors, and their factor.
+template <class T>
+struct KeptTerms {
+  const T* term;  // null if there are none
+  T factor;
+};
+
+// Row p of the batch: `classes` classes from x to y, which may be the same memory unless the output streams past the
+// cache.
+template <class E, class O, bool logarithm, class Terms>
+void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t classes, const Terms& terms,
+               const References<typename E::Real>& references, const Coefficients& k, ptrdiff_t p,
+               const KeptTerms<typename E::Real>& kept, ptrdiff_t y_stride, bool streams) {
+  using T = typename E::Real;
+  constexpr ptrdiff_t width = lanes<T>;
+  constexpr bool with_terms = Terms::present;
+  if (!(k.substitute[p] >= is_computed)) {
+    for (ptrdiff_t c = 0; c < classes; c += width) store_partial<O>(y + c, splat((T)k.substitute[p]), classes - c);
+    return;
+  }
+  const auto target_at = [&](ptrdiff_t c, FirstLanes present) __attribute__((always_inline)) {
+    Vec<T> t = splat<T>(0);
+    if constexpr (with_terms) t = terms.along_classes(c, present);
+    return t;
+  };
+  if constexpr (!logarithm && !Terms::has_mass) {
+    if (kept.term) {
+      const Vec<T> factor = splat(kept.factor), scale = splat((T)k.scale[p]);
+      return write_line<O>(y, classes, y_stride, streams,
+                           [&](ptrdiff_t c, FirstLanes present, auto) __attribute__((always_inline)) {
+                             const Vec<T> part = load(kept.term + c) * factor;
+                             return without_target<T, with_terms>(part, target_at(c, present), scale);
+                           });
+    }
+  }
+  const OutputLanes<T> o = {references.at(p),          splat((T)k.factor[p]), splat((T)k.multiplier[p]),
+                            splat((T)k.exponent[p]), splat((T)k.scale[p]),  splat((T)k.log_sum[p]),
+                            splat((T)1)};
+  if (!logarithm && k.factor[p] == 0) {
+    for (ptrdiff_t c = 0; c < classes; c += width) {
+      const FirstLanes present = first_lanes<T>(classes - c);
+      const Vec<T> logits = load_partial<E>(x + c, present, 0);
+      store_partial<O>(y + c, unusual_output_of<T, with_terms>(logits, target_at(c, present), o), classes - c);
+    }
+    return;
+  }
+  write_line<O>(y, classes, y_stride, streams,
+                [&](ptrdiff_t c, FirstLanes present, auto is_whole) __attribute__((always_inline)) {
+                  Vec<T> logits;
+                  if constexpr (is_whole) {
+                    logits = E::load(x + c);
+                  } else {
+                    logits = load_partial<E>(x + c, present, 0);
+                  }
+                  return output_of<T, logarithm, with_terms>(logits, target_at(c, present), o);
+                });
 }
 
 // What has been written for a position: every nan becomes the same one.
@@ -96,15 +156,17 @@ void write_columns(const typename E::Storage* x, ptrdiff_t x_class_stride, typen
   for (ptrdiff_t p = 0; p < positions; p += width) {
     const ptrdiff_t count = positions - p;
     const FirstLanes present = first_lanes<T>(count);
-    const OutputLanes<T> o = {references.along_positions(p), load_as<T>(k.multiplier + p),
-                              load_as<T>(k.exponent + p),    load_as<T>(k.scale + p),
-                              load_as<T>(k.log_sum + p),     load_as<T>(k.substitute + p)};
-    const auto computed = less(splat<T>(0), o.substitute);
+    const OutputLanes<T> o = {references.along_positions(p), load_as<T>(k.factor + p), load_as<T>(k.multiplier + p),
+                              load_as<T>(k.exponent + p),    load_as<T>(k.scale + p),  load_as<T>(k.log_sum + p),
+                              load_as<T>(k.substitute + p)};
+    const auto computed = less(splat<T>(0), o.substitute), is_unusual = equal(o.factor, splat<T>(0));
+    const bool some_are_unusual = !logarithm && bits_of(is_unusual) != 0;
     for (ptrdiff_t c = 0; c < classes; ++c) {
       Vec<T> t = splat<T>(0);
       if constexpr (Terms::present) t = terms.along_positions(c, p, count);
       const Vec<T> logits = load_partial<E>(x + c * x_class_stride + p, present, 0);
-      const Vec<T> value = output_of<T, logarithm, Terms::present>(logits, t, o);
+      Vec<T> value = output_of<T, logarithm, Terms::present>(logits, t, o);
+      if (some_are_unusual) value = select(is_unusual, unusual_output_of<T, Terms::present>(logits, t, o), value);
       __builtin_prefetch(y + c * y_class_stride + p + batch_positions, 1);
       store_partial<O>(y + c * y_class_stride + p, select(computed, value, o.substitute), count);
     }

@@ -44,7 +44,7 @@ CROSSENT_INLINE void each_group(const typename E::Storage* x, ptrdiff_t classes,
       return term(load_partial<E>(x + c + v * width, present[v], -(T)__builtin_inf()), c, v, present[v]);
     };
   };
-  if constexpr (parts == 1) {  // the last group in pairs, whose absent classes are computed as exp(-inf)
+  if constexpr (parts <= 2) {  // the last group in pairs, whose absent classes are computed as exp(-inf)
     for (; c + group <= classes; c += group) take(tree_sum<group_terms>(terms_at));
     const ptrdiff_t left = classes - c;
     if (left > 0) {
@@ -90,13 +90,14 @@ class ScoresOfGroup {
   Vec<T> rest_[group_terms], gap_[group_terms];
 };
 
-// The sums of a row, lane by lane. Meanwhile the memory gets `next`, as many elements, on their way: between two rows
+// The sums of a row, lane by lane. With `keeps` its first terms go to `kept` as well. Meanwhile the memory gets `next`, as many elements, on their way: between two rows
 // or chunks the hardware would not think of it in time.
-template <class E, class Terms>
+template <class E, bool keeps, class Terms>
 CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::Storage* x,
                                                               const typename E::Storage* next, ptrdiff_t classes,
                                                               const Terms& terms,
-                                                              const Reference<typename E::Real>& reference) {
+                                                              const Reference<typename E::Real>& reference,
+                                                              [[maybe_unused]] typename E::Real* kept) {
   using T = typename E::Real;
   constexpr bool scores_wait = Terms::has_scores && parts == 1;
   RunningSums<T, Terms> sums;
@@ -107,13 +108,13 @@ CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::
         prefetch_line<E>(next + c, v);
         Vec<T> t = {};
         if constexpr (Terms::present) t = terms.along_classes(c + v * lanes<T>, present);
-        if constexpr (scores_wait) {
-          return terms_of(x_lanes, t, reference, sums,
-                          [&](const auto& rest, const auto& gap)
-                              __attribute__((always_inline)) { scores.put(v, rest, gap); });
-        } else {
-          return terms_of(x_lanes, t, reference, sums);
-        }
+        const auto keep = [&](const Vec<T>& e) __attribute__((always_inline)) {
+          if constexpr (keeps) store(kept + c + v * lanes<T>, e);
+        };
+        return terms_of(x_lanes, t, reference, sums, keep,
+                        [&](const Vec<T>& rest, const Vec<T>& gap) __attribute__((always_inline)) {
+                          scores_wait ? scores.put(v, rest, gap) : sums.add_score(rest, gap);
+                        });
       },
       [&](const auto& group) __attribute__((always_inline)) {
         if constexpr (scores_wait) scores.move_to(sums);
@@ -124,7 +125,7 @@ CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::
 
 // The statistics of classes c, c + 1, … of positions first, first + 1, … of a batch (a vector of them, or what is
 // left). The steps are taken for all positions before the next, so that no row waits for another's last value.
-template <class E, class Terms>
+template <class E, bool keeps, class Terms>
 void reduce_rows(const SegmentInput<typename E::Real>& in, const Terms& terms, ptrdiff_t c, ptrdiff_t classes,
                  ptrdiff_t first, References<typename E::Real>& references, Statistics& out) {
   using T = typename E::Real;
@@ -145,8 +146,9 @@ void reduce_rows(const SegmentInput<typename E::Real>& in, const Terms& terms, p
     RunningSums<T, Terms> sums;
     if (!is_skipped(i)) {
       const ptrdiff_t p = first + i;
-      sums = row_sums<E>(in.template row<E>(p, c, classes), in.template ahead<E>(p, positions, c, classes), classes,
-                         in.terms_of_row(terms, p, c, classes), references.at(p));
+      sums = row_sums<E, keeps>(in.template row<E>(p, c, classes), in.template ahead<E>(p, positions, c, classes),
+                                classes, in.terms_of_row(terms, p, c, classes), references.at(p),
+                                keeps ? in.kept_row(p) : nullptr);
     }
     repeat<Terms::sums>(CROSSENT_EACH(k) { totals[k].put(i, sums.sum[k]); });
     lanes_of_count.put(i, sums.count);

@@ -121,24 +121,32 @@ class SegmentKernel {
   void reduce_chunk_of_rows(ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
     const auto reduce = [&]<class Terms>(const Terms& terms) {
       if constexpr (rows_are_in_place<R, Terms>) {
-        for (ptrdiff_t p = 0; p < in_.positions; p += lanes<T>) {
-          if (!reduce_in_one_pass<R>(terms, c, classes, p, out)) {
-            reduce_rows<R>(in_, terms, c, classes, p, references_, out);
-          }
+        if constexpr (!(Terms::has_scores || Terms::has_mass)) {
+          if (in_.kept_terms) return reduce_rows_of_chunk<R, true>(terms, c, classes, out);
         }
+        reduce_rows_of_chunk<R, false>(terms, c, classes, out);
       }
     };
     is_score() ? reduce(ScoreTerms{}) : in_.with_terms_of_rows(reduce);
   }
 
+  template <class R, bool keeps, class Terms>
+  void reduce_rows_of_chunk(const Terms& terms, ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
+    for (ptrdiff_t p = 0; p < in_.positions; p += lanes<T>) {
+      const bool in_one_pass = reduce_in_one_pass<R, keeps>(terms, c, classes, p, out);
+      if (!in_one_pass) reduce_rows<R, keeps>(in_, terms, c, classes, p, references_, out);
+      kept_unit_is_one_[p / lanes<T>] = in_one_pass;
+    }
+  }
+
   // False where that can't be. Then it isn't tried for a while, since the next rows are likely to be of that kind.
-  template <class R, class Terms>
+  template <class R, bool keeps, class Terms>
   bool reduce_in_one_pass(const Terms&, ptrdiff_t c, ptrdiff_t classes, ptrdiff_t first, Statistics& out) {
     if constexpr (has_one_pass<R> && Terms::is_plain) {
       if (classes < least_classes_of_one_pass) return false;
       if (two_passes_left_ > 0) {
         --two_passes_left_;
-      } else if (OnePass<R>(in_, c, classes, first).reduce(references_, out)) {
+      } else if (OnePass<R, keeps>(in_, c, classes, first).reduce(references_, out)) {
         return true;
       } else {
         two_passes_left_ = 16;
@@ -220,12 +228,14 @@ class SegmentKernel {
         if constexpr (rows_are_in_place<Direct, Terms>) {
           using Y = OutputInPlace<O>;
           write_row<Direct, Y, logarithm>(in_.template row<Direct>(p, c, classes), output<Y>(p, c), classes, terms,
-                                          references_, coefficients_, p, segment_.output.position_stride,
+                                          references_, coefficients_, p, kept_terms(p),
+                                          segment_.output.position_stride,
                                           can_stream<Y> && segment_.output_streams);
         }
       } else {
         T* x = in_.scratch_logits + p * classes;
-        write_row<Plain, Plain, logarithm>(x, x, classes, terms, references_, coefficients_, p, 0, false);
+        write_row<Plain, Plain, logarithm>(x, x, classes, terms, references_, coefficients_, p, kept_terms(p), 0,
+                                           false);
         scatter_line<O>(x, classes, output<O>(p, c), segment_.output.class_stride);
       }
     };
@@ -234,6 +244,18 @@ class SegmentKernel {
     } else {
       in_.with_terms_of_rows([&](const auto& terms) { write(in_.terms_of_row(terms, p, c, classes)); });
     }
+  }
+
+  // None if their factor isn't a normal number in their unit.
+  KeptTerms<T> kept_terms(ptrdiff_t p) const {
+    const T factor = (T)coefficients_.factor[p];
+    if (!in_.kept_terms || factor == 0) return {nullptr, 0};
+    if (!kept_unit_is_one_[p / lanes<T>]) return {in_.kept_row(p), factor};
+    const double least = ExpConstants<T>::least_factor, largest = ExpConstants<T>::largest;
+    const T exponent = exponent_of(splat(references_.shifter[p])).part[0][0];
+    const double of_unit = __builtin_ldexp((double)factor, (int)exponent), magnitude = __builtin_fabs(of_unit);
+    const bool is_normal = magnitude >= least && magnitude <= largest;
+    return {is_normal ? in_.kept_row(p) : nullptr, (T)of_unit};
   }
 
   template <class O, bool logarithm>
@@ -297,6 +319,7 @@ class SegmentKernel {
   SegmentInput<T> in_;
   ptrdiff_t first_class_ = 0, end_class_ = 0;
   int two_passes_left_ = 0;
+  bool kept_unit_is_one_[batch_positions / lanes<T>] = {};
   SegmentResult result_ = {0, 0, false};
   Accumulator<double> loss_sum_ = Accumulator<double>::of_nothing();
   Statistics statistics_, next_;

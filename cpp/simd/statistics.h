@@ -80,28 +80,28 @@ struct RunningSums {
 // What the terms of a chunk are measured against; the same for every class of a row.
 template <class T>
 struct Reference {
-  Vec<T> maximum, small_maximum, offset, lower, exponent;
+  Vec<T> maximum, small_maximum, offset, lower, shifter;
 };
 
 // The references of a batch, a column for each position.
 template <class T>
 struct References {
   alignas(64) T maximum[batch_positions], small_maximum[batch_positions], offset[batch_positions];
-  alignas(64) T lower[batch_positions], exponent[batch_positions];
+  alignas(64) T lower[batch_positions], shifter[batch_positions];
 
   // Of positions p, p + 1, … as lanes, and of p alone.
   CROSSENT_INLINE Reference<T> along_positions(ptrdiff_t p) const {
-    return {load(maximum + p), load(small_maximum + p), load(offset + p), load(lower + p), load(exponent + p)};
+    return {load(maximum + p), load(small_maximum + p), load(offset + p), load(lower + p), load(shifter + p)};
   }
   CROSSENT_INLINE void put(ptrdiff_t p, const Reference<T>& reference) {
     store(maximum + p, reference.maximum);
     store(small_maximum + p, reference.small_maximum);
     store(offset + p, reference.offset);
     store(lower + p, reference.lower);
-    store(exponent + p, reference.exponent);
+    store(shifter + p, reference.shifter);
   }
   CROSSENT_INLINE Reference<T> at(ptrdiff_t p) const {
-    return {splat(maximum[p]), splat(small_maximum[p]), splat(offset[p]), splat(lower[p]), splat(exponent[p])};
+    return {splat(maximum[p]), splat(small_maximum[p]), splat(offset[p]), splat(lower[p]), splat(shifter[p])};
   }
 };
 
@@ -128,7 +128,7 @@ CROSSENT_INLINE_LARGE Reference<T> reference_of(const Vec<T>& maximum, Doubles<T
   });
   const Vec<T> order = as_lanes(exponent);
   return {maximum, zero_unless_finite(maximum) * splat<T>((T)(1 / linear_unit)), as_lanes(offset), lower_bound(order),
-          splat((T)ExpConstants<T>::headroom) - order};
+          shifter_of(splat((T)ExpConstants<T>::headroom) - order)};
 }
 
 // The references and inverse units of positions p, p + 1, …, a vector of them, whose maxima are known.
@@ -139,14 +139,17 @@ __attribute__((noinline)) void refer_to_maxima(Statistics& s, References<T>& ref
   store_doubles<T>(s.inverse_unit + p, inverse_unit);
 }
 
-// One vector of logits x, with its targets t, as terms of the sums. For scores, add_score(rest, gap) is called too.
-template <class T, class Terms, class AddScore>
+// One vector of logits x, with its targets t, as terms of the sums; keep(exp(x - M)) gets the first of them with the
+// maximum's own. For scores, add_score(rest, gap) is called too.
+template <class T, class Terms, class Keep, class AddScore>
 CROSSENT_INLINE_LARGE Sums<T, Terms::tree_sums> terms_of(const Vec<T>& x, [[maybe_unused]] const Vec<T>& t,
                                                          const Reference<T>& reference, RunningSums<T, Terms>& running,
+                                                         const Keep& keep,
                                                          [[maybe_unused]] const AddScore& add_score) {
   const Vec<T> zero = splat<T>(0), one = splat<T>(1);
   const auto is_maximum = equal(x, reference.maximum);
-  const Vec<T> e = scaled_exp(x - reference.offset, reference.lower, reference.exponent);
+  const Vec<T> e = scaled_exp(x - reference.offset, reference.lower, reference.shifter);
+  keep(e);
   running.count = running.count + select(is_maximum, one, zero);
   const Vec<T> rest = select(is_maximum, zero, e);
   if constexpr (Terms::present) {
@@ -167,9 +170,10 @@ CROSSENT_INLINE_LARGE Sums<T, Terms::tree_sums> terms_of(const Vec<T>& x, [[mayb
 template <class T, class Terms>
 CROSSENT_INLINE Sums<T, Terms::tree_sums> terms_of(const Vec<T>& x, const Vec<T>& t, const Reference<T>& reference,
                                                    RunningSums<T, Terms>& running) {
-  return terms_of(x, t, reference, running, [&](const Vec<T>& rest, const Vec<T>& gap) __attribute__((always_inline)) {
-    running.add_score(rest, gap);
-  });
+  return terms_of(
+      x, t, reference, running, [](const Vec<T>&) __attribute__((always_inline)) {},
+      [&](const Vec<T>& rest, const Vec<T>& gap)
+          __attribute__((always_inline)) { running.add_score(rest, gap); });
 }
 
 // The sums in units of exp(maximum) instead of 2^(exponent - headroom).

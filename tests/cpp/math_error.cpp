@@ -37,7 +37,7 @@ template <class T>
 long double error_of_vector(const T* x) {
   T n[lanes<T>], result[lanes<T>];
   for (int i = 0; i < lanes<T>; ++i) n[i] = std::nearbyint(x[i] * T(1.4426950408889634));
-  store(result, scaled_exp(load(x), splat<T>(-200000), splat<T>(0) - load(n)));
+  store(result, scaled_exp(load(x), splat<T>(-200000), shifter_of(splat<T>(0) - load(n))));
   long double worst = 0;
   for (int i = 0; i < lanes<T>; ++i) {
     worst = std::max(worst, ulps(result[i], exact_exp(x[i], n[i]), sizeof(T) == 4 ? 24 : 53));
