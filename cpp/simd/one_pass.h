@@ -64,9 +64,9 @@ CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t c
         prefetch_line<E>(x + c + elements_ahead, v);
         const auto counts = not_less(x_lanes, vanishing);
         row.least = select(counts, min(x_lanes, row.least), row.least);
-        const Vec<T> e = select(counts, exp_of_ordinary(x_lanes), zero);
-        if constexpr (keeps) store(kept + c + v * lanes<T>, e);
-        return GroupPart<T>{e, x_lanes};
+        GroupPart<T> part{select(counts, exp_of_ordinary(x_lanes), zero), x_lanes};
+        if constexpr (keeps) store(kept + c + v * lanes<T>, part.sum);
+        return part;
       },
       [&](const GroupPart<T>& group) __attribute__((always_inline)) {
         row.largest = max(group.maximum, row.largest);
@@ -119,13 +119,14 @@ class MaximumLanes {
   int used_ = 0;
 };
 
-// Whether the positions whose extremes these are can be summed in one pass.
+// Whether positions can be summed in one pass whose largest logits, and the least of all of them, these are.
 template <class T>
-CROSSENT_INLINE bool are_ordinary(const Vec<T>& largest, const Vec<T>& least) {
+CROSSENT_INLINE bool are_ordinary(const Vec<T>& largest, T least) {
   using Bound = Ordinary<T>;
-  const uint32_t others = bits_of(less(splat(Bound::largest), largest)) | bits_of(less(least, splat(Bound::least))) |
-                          bits_of(less(splat(Bound::gap), largest - least)) | bits_of(less(largest, least));
-  return others == 0;
+  const Vec<T> all_least = splat(least);
+  const uint32_t others = bits_of(less(splat(Bound::largest), largest)) | bits_of(less(largest, splat(Bound::least))) |
+                          bits_of(less(splat(Bound::gap), largest - all_least));
+  return others == 0 && least >= Bound::least;
 }
 
 // reduce_rows() for ordinary logits without targets by class. Where terms are kept, their unit is 1.
@@ -166,17 +167,21 @@ class OnePass {
   // Positions begin … end - 1 from the first on, whose groups there is room for.
   bool reduce_some(ptrdiff_t begin, ptrdiff_t end, Statistics& out) {
     GroupPart<T> group[most_groups];
+    Vec<T> least = splat<T>(0);
     for (ptrdiff_t i = 0; i < width; ++i) {
-      const bool is_absent = i < begin || i >= end || is_skipped(i);
-      const Extremes<T> extremes = is_absent ? Extremes<T>{splat<T>(0), splat<T>(0)}
-                                             : row_groups<E, keeps>(row(i), classes_, group + (i - begin) * groups_,
-                                                                    keeps ? in_.kept_row(first_ + i) : nullptr);
-      largest_.put(i, extremes.largest);
-      least_.put(i, extremes.least);
+      Vec<T> largest = splat<T>(0);
+      if (i >= begin && i < end && !is_skipped(i)) {
+        const Extremes<T> extremes = row_groups<E, keeps>(row(i), classes_, group + (i - begin) * groups_,
+                                                          keeps ? in_.kept_row(first_ + i) : nullptr);
+        largest = extremes.largest;
+        least = min(extremes.least, least);
+      }
+      largest_.put(i, largest);
     }
     const Vec<T> largest = largest_.folded([](const auto& a, const auto& b) { return max(a, b); });
-    const Vec<T> least = least_.folded([](const auto& a, const auto& b) { return min(a, b); });
-    if (!are_ordinary(largest, least)) return false;
+    alignas(64) T least_lanes[width];
+    store(least_lanes, least);
+    if (!are_ordinary(largest, fold<width>(least_lanes, [](T a, T b) { return a < b ? a : b; }))) return false;
 
     alignas(64) T maximum[width];
     store(maximum, largest);
@@ -199,15 +204,26 @@ class OnePass {
 
   ptrdiff_t leave_maxima_out(ptrdiff_t i, T maximum, GroupPart<T>* group, ptrdiff_t left, Statistics& out) {
     const Vec<T> all_maximum = splat(maximum);
-    for (ptrdiff_t g = 0; g < groups_; ++g) {
-      uint32_t found = bits_of(equal(group[g].maximum, all_maximum));
+    const auto found_in = [&](ptrdiff_t g) { return bits_of(equal(group[g].maximum, all_maximum)); };
+    const auto leave_out = [&](ptrdiff_t g, uint32_t found) {
       for (; found != 0 && --left >= 0; found &= found - 1) {
         const ptrdiff_t lane = __builtin_ctz(found), c = g * group_classes + lane;
         if (maximum_lanes_.are_full()) maximum_lanes_.sum_again();
         maximum_lanes_.template put<E>(row(i) + c, classes_ - c, maximum, reinterpret_cast<T*>(&group[g].sum) + lane,
                                        out.count + first_ + i);
       }
+    };
+    // As a rule it is one group, and which one no processor foresees: it is looked for without a branch.
+    ptrdiff_t groups_found = 0, last = 0;
+    uint32_t found_last = 0;
+    for (ptrdiff_t g = 0; g < groups_; ++g) {
+      const uint32_t found = found_in(g);
+      last = found != 0 ? g : last;
+      found_last = found != 0 ? found : found_last;
+      groups_found += found != 0;
     }
+    for (ptrdiff_t g = 0; groups_found > 1 && g < last; ++g) leave_out(g, found_in(g));
+    leave_out(last, found_last);
     return left;
   }
 
@@ -230,7 +246,7 @@ class OnePass {
   const SegmentInput<T>& in_;
   const ptrdiff_t c_, classes_, groups_, first_, positions_;
   RowTotals<T> totals_;
-  RowLanes<T> largest_, least_;
+  RowLanes<T> largest_;
   MaximumLanes<T> maximum_lanes_;
 };
 

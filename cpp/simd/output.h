@@ -80,11 +80,14 @@ CROSSENT_INLINE void write_line(typename O::Storage* y, ptrdiff_t classes, ptrdi
   if (c < classes) write_partially(classes - c);
 }
 
-// The terms of a row as the sum has seen them, in a multiple of vectors, and their factor.
+// The terms of a row as the sum has seen them, in a multiple of vectors, and their factor. The target's own gradient is
+// written on the way: afterwards its place might have to be fetched from memory.
 template <class T>
 struct KeptTerms {
   const T* term;  // null if there are none
   T factor;
+  ptrdiff_t target;  // or -1
+  T target_gradient;
 };
 
 // Row p of the batch: `classes` classes from x to y, which may be the same memory unless the output streams past the
@@ -107,11 +110,13 @@ void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t c
   };
   if constexpr (!logarithm && !Terms::has_mass) {
     if (kept.term) {
-      const Vec<T> factor = splat(kept.factor), scale = splat((T)k.scale[p]);
+      const Vec<T> factor = splat(kept.factor), scale = splat((T)k.scale[p]), own = splat(kept.target_gradient);
+      const Vec<T> numbers = lane_numbers<T>();
       return write_line<O>(y, classes, y_stride, streams,
                            [&](ptrdiff_t c, FirstLanes present, auto) __attribute__((always_inline)) {
                              const Vec<T> part = load(kept.term + c) * factor;
-                             return without_target<T, with_terms>(part, target_at(c, present), scale);
+                             const Vec<T> value = without_target<T, with_terms>(part, target_at(c, present), scale);
+                             return select(equal(numbers, splat((T)(kept.target - c))), own, value);
                            });
     }
   }

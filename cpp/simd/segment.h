@@ -208,6 +208,7 @@ class SegmentKernel {
   template <class O, bool logarithm>
   void write_output_as() {
     if (in_.path == Path::tile || in_.path == Path::columns) return write_columns_as<O, logarithm>();
+    if (in_.kept_terms) set_kept_factors();
     for (ptrdiff_t c = first_class_; c < end_class_; c += chunk_classes) {
       const ptrdiff_t classes = classes_of_chunk(problem_, c);
       if (in_.path == Path::gather && problem_.classes > chunk_classes) in_.gather_logits(c, classes);
@@ -215,9 +216,8 @@ class SegmentKernel {
     }
     for (ptrdiff_t p = 0; p < in_.positions; ++p) {
       const ptrdiff_t y = in_.targets.index[p];
-      if (y >= first_class_ && y < end_class_ && coefficients_.substitute[p] >= is_computed) {
-        store_one<O>(output<O>(p, in_.targets.index[p]), (T)coefficients_.target_gradient[p]);
-      }
+      if (y < first_class_ || y >= end_class_ || !(coefficients_.substitute[p] >= is_computed)) continue;
+      if (!in_.kept_terms || kept_factor_[p] == 0) store_one<O>(output<O>(p, y), (T)coefficients_.target_gradient[p]);
     }
   }
 
@@ -246,16 +246,24 @@ class SegmentKernel {
     }
   }
 
-  // None if their factor isn't a normal number in their unit.
+  // The factors of terms that have been kept, in their unit; 0 where that is no normal number.
+  void set_kept_factors() {
+    for (ptrdiff_t p = 0; p < in_.positions; p += lanes<T>) {
+      const Vec<T> zero = splat<T>(0), factor = load_as<T>(coefficients_.factor + p);
+      Vec<T> of_unit = factor;
+      if (kept_unit_is_one_[p / lanes<T>]) {
+        of_unit = scale_by_power_of_two(factor, exponent_of(load(references_.shifter + p)));
+      }
+      const Vec<T> magnitude = absolute(of_unit);
+      const Vec<T> normal = select(less(magnitude, splat((T)ExpConstants<T>::least_factor)), zero, of_unit);
+      store(kept_factor_ + p, select(less(magnitude, splat((T)__builtin_inf())), normal, zero));
+    }
+  }
+
   KeptTerms<T> kept_terms(ptrdiff_t p) const {
-    const T factor = (T)coefficients_.factor[p];
-    if (!in_.kept_terms || factor == 0) return {nullptr, 0};
-    if (!kept_unit_is_one_[p / lanes<T>]) return {in_.kept_row(p), factor};
-    const double least = ExpConstants<T>::least_factor, largest = ExpConstants<T>::largest;
-    const T exponent = exponent_of(splat(references_.shifter[p])).part[0][0];
-    const double of_unit = __builtin_ldexp((double)factor, (int)exponent), magnitude = __builtin_fabs(of_unit);
-    const bool is_normal = magnitude >= least && magnitude <= largest;
-    return {is_normal ? in_.kept_row(p) : nullptr, (T)of_unit};
+    const bool are_kept = in_.kept_terms && kept_factor_[p] != 0;
+    return {are_kept ? in_.kept_row(p) : nullptr, kept_factor_[p], in_.targets.index[p],
+            (T)coefficients_.target_gradient[p]};
   }
 
   template <class O, bool logarithm>
@@ -320,6 +328,7 @@ class SegmentKernel {
   ptrdiff_t first_class_ = 0, end_class_ = 0;
   int two_passes_left_ = 0;
   bool kept_unit_is_one_[batch_positions / lanes<T>] = {};
+  alignas(64) T kept_factor_[batch_positions];
   SegmentResult result_ = {0, 0, false};
   Accumulator<double> loss_sum_ = Accumulator<double>::of_nothing();
   Statistics statistics_, next_;

@@ -65,6 +65,16 @@ CROSSENT_INLINE Vec<T> splat(T value) {  // less 0, which keeps the sign of a ze
   return each_part<Vec<T>>([&](int) __attribute__((always_inline)) { return value - typename Vec<T>::Register{}; });
 }
 
+// 0, 1, 2, …
+template <class T>
+CROSSENT_INLINE Vec<T> lane_numbers() {
+  return each_part<Vec<T>>([&](int i) __attribute__((always_inline)) {
+    typename Vec<T>::Register r;
+    repeat<Vec<T>::lanes_per_part>(CROSSENT_EACH(k) { r[k] = (T)(i * Vec<T>::lanes_per_part + k); });
+    return r;
+  });
+}
+
 #define CROSSENT_BINARY_OPERATOR(op)                                               \
   template <class T>                                                               \
   CROSSENT_INLINE Vec<T> operator op(const Vec<T>& a, const Vec<T>& b) {           \
