@@ -6,11 +6,11 @@
 // Eight powers fit in a register, and the float nearest to each is within 0.34 ulp of it, so that the error stays below
 // an ulp. The middle makes exp(r) lie in [3/4, 3/2] instead of [1/sqrt 2, sqrt 2]: r and exp(r) - 1 are then below the
 // powers of two at which their rounding errors double.
-// A number so large is added before rounding (the shifter) that the steps, 8 n + j or n, come to lie in the lowest bits:
-// from there n is moved into the exponent by integer arithmetic, as long as the result is a normal number. The shifter
-// also adds the exponent of a row: a softmax needs exp(x - max), but the difference x - max is rounded before exp sees
-// it (60 ulp for a gap of 100), whereas exp(x) · 2^-N with N = round(max · log2 e) only changes the exponent. So x
-// itself is reduced and N is taken off n. Beyond |max| = 2^16 the reduction would need more digits of ln 2; there
+// A number so large is added before rounding (the shifter) that the steps, 8 n + j or n, come to lie in the lowest
+// bits: from there n is moved into the exponent by integer arithmetic, as long as the result is a normal number. The
+// shifter also adds the exponent of a row: a softmax needs exp(x - max), but the difference x - max is rounded before
+// exp sees it (60 ulp for a gap of 100), whereas exp(x) · 2^-N with N = round(max · log2 e) only changes the exponent.
+// So x itself is reduced and N is taken off n. Beyond |max| = 2^16 the reduction would need more digits of ln 2; there
 // x - max is exact for every x that matters (neighbours within a factor of two), and that is formed.
 #pragma once
 

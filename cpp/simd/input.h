@@ -5,9 +5,8 @@
 //   tile     few classes: the batch is turned around in registers first, then treated as columns
 //   columns  positions side by side in memory, as in (N, C, H, W) or Fortran order
 //   rows     classes side by side in memory
-//   gather   any other strides, a temperature, a half precision that has to be converted first or is read more than
-//            twice (scores, class probabilities): a chunk of classes at a time is brought side by side, then treated as
-//            a row
+//   gather   any other strides, a temperature, a half precision that has to be converted first or is for more than
+//            plain class indices: a chunk of classes at a time is brought side by side, then treated as a row
 #pragma once
 
 #include "targets.h"
@@ -23,9 +22,13 @@ constexpr ptrdiff_t classes_of_chunk(const Problem& problem, ptrdiff_t c) {
   return problem.classes - c < chunk_classes ? problem.classes - c : chunk_classes;
 }
 
-// Whether a row of E is computed on where it lies: a half precision that is read more than twice is converted once.
+// Whether a row of E is computed on where it lies: a half precision is, for plain class indices.
 template <class E, class Terms>
-constexpr bool rows_are_in_place = sizeof(typename E::Storage) >= 4 || !(Terms::has_scores || Terms::has_mass);
+constexpr bool rows_are_in_place = sizeof(typename E::Storage) >= 4 || Terms::is_plain;
+
+// Whether the terms that have been summed may be kept for the output.
+template <class Terms>
+constexpr bool may_keep_terms = !CROSSENT_IS_SMALL && !Terms::has_scores && !Terms::has_mass;
 
 // T is what is computed in. Nothing here is compiled for each element in memory but what is a template of it, E; R is
 // that of rows, which is T's own once they are gathered.
@@ -41,14 +44,15 @@ class SegmentInput {
   Targets targets;
   alignas(64) double scale[batch_positions];
   T* const scratch_logits;
-  T* const kept_terms;  // for the exponentials of rows that are written afterwards; or null
+  T* const kept_terms;  // for the terms of rows that are written afterwards; or null
 
   explicit SegmentInput(const Segment& s)
       : segment(s),
         problem(*s.problem),
         path(choose_path(s)),
         scratch_logits(static_cast<T*>(s.scratch)),
-        kept_terms(keeps_terms() ? scratch_logits + (path == Path::rows ? 0 : scratch_elements(problem.classes)) : nullptr),
+        kept_terms(keeps_terms() ? scratch_logits + (path == Path::rows ? 0 : scratch_elements(problem.classes))
+                                 : nullptr),
         scratch_probabilities_(scratch_logits + scratch_elements(problem.classes)) {
     const ptrdiff_t used =
         s.positions + lanes_at_most < batch_positions ? s.positions + lanes_at_most : batch_positions;
@@ -114,7 +118,7 @@ class SegmentInput {
     return static_cast<const typename R::Storage*>(static_cast<const void*>(scratch_logits + p * classes));
   }
 
-  // Where the exponentials of a row are kept.
+  // Where the terms of a row are kept.
   T* kept_row(ptrdiff_t p) const { return kept_terms + p * padded_classes(problem.classes); }
 
   // What will be read after classes c, c + 1, … of the `count` positions that go with position p: the same classes of
@@ -181,15 +185,17 @@ class SegmentInput {
     }
     if (is_few) return Path::tile;
     const bool is_row = x.class_stride == 1 && (!y.data || y.class_stride == 1);
-    const bool is_converted = size_of(x.element) == 2 && (s.problem->operation == Operation::score || q.data);
+    const bool has_base = s.problem->base && !s.problem->base_is_zero;
+    const bool is_converted = is_half && (s.problem->operation == Operation::score || q.data || has_base);
     return is_row && !is_converted ? Path::rows : Path::gather;
   }
 
-  // Whether the gradient or the softmax is made of what has been summed: of rows in a single chunk, where the memory for
-  // it isn't that of probabilities.
+  // Whether the gradient or the softmax is made of what has been summed: of rows in a single chunk, where the memory
+  // for it isn't that of probabilities.
   bool keeps_terms() const {
-    return (path == Path::rows || path == Path::gather) && segment.output.data && !segment.probabilities.data &&
-           problem.classes <= chunk_classes && problem.operation != Operation::log_softmax && !segment.shared;
+    return !CROSSENT_IS_SMALL && (path == Path::rows || path == Path::gather) && segment.output.data &&
+           !segment.probabilities.data && problem.classes <= chunk_classes &&
+           problem.operation != Operation::log_softmax && !segment.shared;
   }
 
   void divide_scratch(ptrdiff_t elements) {

@@ -58,7 +58,7 @@ CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t c
   const Vec<T> zero = splat<T>(0), vanishing = splat(Ordinary<T>::vanishing);
   constexpr ptrdiff_t elements_ahead = bytes_ahead / sizeof(typename E::Storage);
   Extremes<T> row = {splat(-(T)__builtin_inf()), splat((T)__builtin_inf())};
-  each_group<E>(
+  each_group<E, true>(
       x, classes,
       [&](const Vec<T>& x_lanes, ptrdiff_t c, int v, FirstLanes) __attribute__((always_inline)) {
         prefetch_line<E>(x + c + elements_ahead, v);

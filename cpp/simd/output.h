@@ -80,22 +80,51 @@ CROSSENT_INLINE void write_line(typename O::Storage* y, ptrdiff_t classes, ptrdi
   if (c < classes) write_partially(classes - c);
 }
 
-// The terms of a row as the sum has seen them, in a multiple of vectors, and their factor. The target's own gradient is
-// written on the way: afterwards its place might have to be fetched from memory.
+// The terms of a batch of rows, kept in memory as the sums have seen them, and what turns them into output.
 template <class T>
 struct KeptTerms {
-  const T* term;  // null if there are none
-  T factor;
-  ptrdiff_t target;  // or -1
-  T target_gradient;
+  bool unit_is_one[batch_positions / lanes<T>] = {};  // instead of that of the references; by vector of positions
+  alignas(64) T factor[batch_positions];              // 0 where it is no normal number, or nothing is computed
+
+  void set_factors(const Coefficients& k, const References<T>& references, ptrdiff_t positions) {
+    const Vec<T> zero = splat<T>(0), infinity = splat((T)__builtin_inf());
+    for (ptrdiff_t p = 0; p < positions; p += lanes<T>) {
+      Vec<T> of_unit = load_as<T>(k.factor + p);
+      if (unit_is_one[p / lanes<T>]) {
+        of_unit = scale_by_power_of_two(of_unit, exponent_of(load(references.shifter + p)));
+      }
+      const Vec<T> magnitude = absolute(of_unit);
+      const Vec<T> not_small = select(less(magnitude, splat((T)ExpConstants<T>::least_factor)), zero, of_unit);
+      const Vec<T> normal = select(less(magnitude, infinity), not_small, zero);
+      store(factor + p, select(not_less(load_as<T>(k.substitute + p), splat((T)is_computed)), normal, zero));
+    }
+  }
 };
+
+// Row p of the batch from its kept terms, a whole number of vectors. The target's own gradient is written on the way:
+// afterwards its place might have to be fetched from memory.
+template <class O, class Terms>
+void write_kept_row(const typename O::Real* kept, typename O::Storage* y, ptrdiff_t classes, const Terms& terms,
+                    const KeptTerms<typename O::Real>& of_batch, const Coefficients& k, ptrdiff_t p, ptrdiff_t target,
+                    ptrdiff_t y_stride, bool streams) {
+  using T = typename O::Real;
+  const Vec<T> factor = splat(of_batch.factor[p]), scale = splat((T)k.scale[p]), own = splat((T)k.target_gradient[p]);
+  const Vec<T> numbers = lane_numbers<T>();
+  write_line<O>(y, classes, y_stride, streams,
+                [&](ptrdiff_t c, [[maybe_unused]] FirstLanes present, auto) __attribute__((always_inline)) {
+                  Vec<T> t = splat<T>(0);
+                  if constexpr (Terms::present) t = terms.along_classes(c, present);
+                  const Vec<T> value = without_target<T, Terms::present>(load(kept + c) * factor, t, scale);
+                  return select(equal(numbers, splat((T)(target - c))), own, value);
+                });
+}
 
 // Row p of the batch: `classes` classes from x to y, which may be the same memory unless the output streams past the
 // cache.
 template <class E, class O, bool logarithm, class Terms>
 void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t classes, const Terms& terms,
-               const References<typename E::Real>& references, const Coefficients& k, ptrdiff_t p,
-               const KeptTerms<typename E::Real>& kept, ptrdiff_t y_stride, bool streams) {
+               const References<typename E::Real>& references, const Coefficients& k, ptrdiff_t p, ptrdiff_t y_stride,
+               bool streams) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>;
   constexpr bool with_terms = Terms::present;
@@ -108,20 +137,12 @@ void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t c
     if constexpr (with_terms) t = terms.along_classes(c, present);
     return t;
   };
-  if constexpr (!logarithm && !Terms::has_mass) {
-    if (kept.term) {
-      const Vec<T> factor = splat(kept.factor), scale = splat((T)k.scale[p]), own = splat(kept.target_gradient);
-      const Vec<T> numbers = lane_numbers<T>();
-      return write_line<O>(y, classes, y_stride, streams,
-                           [&](ptrdiff_t c, FirstLanes present, auto) __attribute__((always_inline)) {
-                             const Vec<T> part = load(kept.term + c) * factor;
-                             const Vec<T> value = without_target<T, with_terms>(part, target_at(c, present), scale);
-                             return select(equal(numbers, splat((T)(kept.target - c))), own, value);
-                           });
-    }
-  }
-  const OutputLanes<T> o = {references.at(p),          splat((T)k.factor[p]), splat((T)k.multiplier[p]),
-                            splat((T)k.exponent[p]), splat((T)k.scale[p]),  splat((T)k.log_sum[p]),
+  const OutputLanes<T> o = {references.at(p),
+                            splat((T)k.factor[p]),
+                            splat((T)k.multiplier[p]),
+                            splat((T)k.exponent[p]),
+                            splat((T)k.scale[p]),
+                            splat((T)k.log_sum[p]),
                             splat((T)1)};
   if (!logarithm && k.factor[p] == 0) {
     for (ptrdiff_t c = 0; c < classes; c += width) {

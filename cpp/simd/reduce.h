@@ -32,8 +32,8 @@ CROSSENT_INLINE void prefetch_line(const typename E::Storage* x, int v) {
 }
 
 // Goes through the groups of a row: what term(lanes, c, v, present) makes of the v-th vector from class c on, summed
-// over the group, to take(sum). Absent classes are -inf.
-template <class E, class Term, class Take>
+// over the group, to take(sum). Absent classes are -inf. Whole groups are written out unless that is said not to pay.
+template <class E, bool is_written_out = parts == 1, class Term, class Take>
 CROSSENT_INLINE void each_group(const typename E::Storage* x, ptrdiff_t classes, const Term& term, const Take& take) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>, group = width * group_terms;
@@ -44,7 +44,7 @@ CROSSENT_INLINE void each_group(const typename E::Storage* x, ptrdiff_t classes,
       return term(load_partial<E>(x + c + v * width, present[v], -(T)__builtin_inf()), c, v, present[v]);
     };
   };
-  if constexpr (parts <= 2) {  // the last group in pairs, whose absent classes are computed as exp(-inf)
+  if constexpr (is_written_out) {  // the last group in pairs, whose absent classes are computed as exp(-inf)
     for (; c + group <= classes; c += group) take(tree_sum<group_terms>(terms_at));
     const ptrdiff_t left = classes - c;
     if (left > 0) {
@@ -90,8 +90,8 @@ class ScoresOfGroup {
   Vec<T> rest_[group_terms], gap_[group_terms];
 };
 
-// The sums of a row, lane by lane. With `keeps` its first terms go to `kept` as well. Meanwhile the memory gets `next`, as many elements, on their way: between two rows
-// or chunks the hardware would not think of it in time.
+// The sums of a row, lane by lane. With `keeps` its first terms go to `kept` as well. Meanwhile the memory gets `next`,
+// as many elements, on their way: between two rows or chunks the hardware would not think of it in time.
 template <class E, bool keeps, class Terms>
 CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::Storage* x,
                                                               const typename E::Storage* next, ptrdiff_t classes,
@@ -146,9 +146,9 @@ void reduce_rows(const SegmentInput<typename E::Real>& in, const Terms& terms, p
     RunningSums<T, Terms> sums;
     if (!is_skipped(i)) {
       const ptrdiff_t p = first + i;
-      sums = row_sums<E, keeps>(in.template row<E>(p, c, classes), in.template ahead<E>(p, positions, c, classes),
-                                classes, in.terms_of_row(terms, p, c, classes), references.at(p),
-                                keeps ? in.kept_row(p) : nullptr);
+      sums =
+          row_sums<E, keeps>(in.template row<E>(p, c, classes), in.template ahead<E>(p, positions, c, classes), classes,
+                             in.terms_of_row(terms, p, c, classes), references.at(p), keeps ? in.kept_row(p) : nullptr);
     }
     repeat<Terms::sums>(CROSSENT_EACH(k) { totals[k].put(i, sums.sum[k]); });
     lanes_of_count.put(i, sums.count);

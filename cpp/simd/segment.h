@@ -121,7 +121,7 @@ class SegmentKernel {
   void reduce_chunk_of_rows(ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
     const auto reduce = [&]<class Terms>(const Terms& terms) {
       if constexpr (rows_are_in_place<R, Terms>) {
-        if constexpr (!(Terms::has_scores || Terms::has_mass)) {
+        if constexpr (may_keep_terms<Terms>) {
           if (in_.kept_terms) return reduce_rows_of_chunk<R, true>(terms, c, classes, out);
         }
         reduce_rows_of_chunk<R, false>(terms, c, classes, out);
@@ -135,7 +135,7 @@ class SegmentKernel {
     for (ptrdiff_t p = 0; p < in_.positions; p += lanes<T>) {
       const bool in_one_pass = reduce_in_one_pass<R, keeps>(terms, c, classes, p, out);
       if (!in_one_pass) reduce_rows<R, keeps>(in_, terms, c, classes, p, references_, out);
-      kept_unit_is_one_[p / lanes<T>] = in_one_pass;
+      kept_.unit_is_one[p / lanes<T>] = in_one_pass;
     }
   }
 
@@ -208,7 +208,7 @@ class SegmentKernel {
   template <class O, bool logarithm>
   void write_output_as() {
     if (in_.path == Path::tile || in_.path == Path::columns) return write_columns_as<O, logarithm>();
-    if (in_.kept_terms) set_kept_factors();
+    if (in_.kept_terms) kept_.set_factors(coefficients_, references_, in_.positions);
     for (ptrdiff_t c = first_class_; c < end_class_; c += chunk_classes) {
       const ptrdiff_t classes = classes_of_chunk(problem_, c);
       if (in_.path == Path::gather && problem_.classes > chunk_classes) in_.gather_logits(c, classes);
@@ -217,7 +217,7 @@ class SegmentKernel {
     for (ptrdiff_t p = 0; p < in_.positions; ++p) {
       const ptrdiff_t y = in_.targets.index[p];
       if (y < first_class_ || y >= end_class_ || !(coefficients_.substitute[p] >= is_computed)) continue;
-      if (!in_.kept_terms || kept_factor_[p] == 0) store_one<O>(output<O>(p, y), (T)coefficients_.target_gradient[p]);
+      if (!is_kept(p)) store_one<O>(output<O>(p, y), (T)coefficients_.target_gradient[p]);
     }
   }
 
@@ -225,17 +225,21 @@ class SegmentKernel {
   void write_chunk_of_row(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
     const auto write = [&]<class Terms>(const Terms& terms) {
       if (in_.path == Path::rows) {
+        using Y = OutputInPlace<O>;
+        const bool streams = can_stream<Y> && segment_.output_streams;
+        if constexpr (may_keep_terms<Terms> && !logarithm) {
+          if (is_kept(p)) {
+            return write_kept_row<Y>(in_.kept_row(p), output<Y>(p, c), classes, terms, kept_, coefficients_, p,
+                                     in_.targets.index[p], segment_.output.position_stride, streams);
+          }
+        }
         if constexpr (rows_are_in_place<Direct, Terms>) {
-          using Y = OutputInPlace<O>;
           write_row<Direct, Y, logarithm>(in_.template row<Direct>(p, c, classes), output<Y>(p, c), classes, terms,
-                                          references_, coefficients_, p, kept_terms(p),
-                                          segment_.output.position_stride,
-                                          can_stream<Y> && segment_.output_streams);
+                                          references_, coefficients_, p, segment_.output.position_stride, streams);
         }
       } else {
         T* x = in_.scratch_logits + p * classes;
-        write_row<Plain, Plain, logarithm>(x, x, classes, terms, references_, coefficients_, p, kept_terms(p), 0,
-                                           false);
+        write_gathered_row<logarithm>(x, classes, terms, p);
         scatter_line<O>(x, classes, output<O>(p, c), segment_.output.class_stride);
       }
     };
@@ -246,25 +250,18 @@ class SegmentKernel {
     }
   }
 
-  // The factors of terms that have been kept, in their unit; 0 where that is no normal number.
-  void set_kept_factors() {
-    for (ptrdiff_t p = 0; p < in_.positions; p += lanes<T>) {
-      const Vec<T> zero = splat<T>(0), factor = load_as<T>(coefficients_.factor + p);
-      Vec<T> of_unit = factor;
-      if (kept_unit_is_one_[p / lanes<T>]) {
-        of_unit = scale_by_power_of_two(factor, exponent_of(load(references_.shifter + p)));
+  template <bool logarithm, class Terms>
+  void write_gathered_row(T* x, ptrdiff_t classes, const Terms& terms, ptrdiff_t p) {
+    if constexpr (may_keep_terms<Terms> && !logarithm) {
+      if (is_kept(p)) {
+        return write_kept_row<Plain>(in_.kept_row(p), x, classes, terms, kept_, coefficients_, p, in_.targets.index[p],
+                                     0, false);
       }
-      const Vec<T> magnitude = absolute(of_unit);
-      const Vec<T> normal = select(less(magnitude, splat((T)ExpConstants<T>::least_factor)), zero, of_unit);
-      store(kept_factor_ + p, select(less(magnitude, splat((T)__builtin_inf())), normal, zero));
     }
+    write_row<Plain, Plain, logarithm>(x, x, classes, terms, references_, coefficients_, p, 0, false);
   }
 
-  KeptTerms<T> kept_terms(ptrdiff_t p) const {
-    const bool are_kept = in_.kept_terms && kept_factor_[p] != 0;
-    return {are_kept ? in_.kept_row(p) : nullptr, kept_factor_[p], in_.targets.index[p],
-            (T)coefficients_.target_gradient[p]};
-  }
+  bool is_kept(ptrdiff_t p) const { return in_.kept_terms && kept_.factor[p] != 0; }
 
   template <class O, bool logarithm>
   void write_columns_as() {
@@ -327,8 +324,7 @@ class SegmentKernel {
   SegmentInput<T> in_;
   ptrdiff_t first_class_ = 0, end_class_ = 0;
   int two_passes_left_ = 0;
-  bool kept_unit_is_one_[batch_positions / lanes<T>] = {};
-  alignas(64) T kept_factor_[batch_positions];
+  KeptTerms<T> kept_;
   SegmentResult result_ = {0, 0, false};
   Accumulator<double> loss_sum_ = Accumulator<double>::of_nothing();
   Statistics statistics_, next_;

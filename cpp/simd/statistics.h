@@ -144,8 +144,7 @@ __attribute__((noinline)) void refer_to_maxima(Statistics& s, References<T>& ref
 template <class T, class Terms, class Keep, class AddScore>
 CROSSENT_INLINE_LARGE Sums<T, Terms::tree_sums> terms_of(const Vec<T>& x, [[maybe_unused]] const Vec<T>& t,
                                                          const Reference<T>& reference, RunningSums<T, Terms>& running,
-                                                         const Keep& keep,
-                                                         [[maybe_unused]] const AddScore& add_score) {
+                                                         const Keep& keep, [[maybe_unused]] const AddScore& add_score) {
   const Vec<T> zero = splat<T>(0), one = splat<T>(1);
   const auto is_maximum = equal(x, reference.maximum);
   const Vec<T> e = scaled_exp(x - reference.offset, reference.lower, reference.shifter);
@@ -172,8 +171,7 @@ CROSSENT_INLINE Sums<T, Terms::tree_sums> terms_of(const Vec<T>& x, const Vec<T>
                                                    RunningSums<T, Terms>& running) {
   return terms_of(
       x, t, reference, running, [](const Vec<T>&) __attribute__((always_inline)) {},
-      [&](const Vec<T>& rest, const Vec<T>& gap)
-          __attribute__((always_inline)) { running.add_score(rest, gap); });
+      [&](const Vec<T>& rest, const Vec<T>& gap) __attribute__((always_inline)) { running.add_score(rest, gap); });
 }
 
 // The sums in units of exp(maximum) instead of 2^(exponent - headroom).
