@@ -179,3 +179,27 @@ def test_a_single_class_has_none(dtype: type) -> None:
         assert (grad == 0).all()
     logits[3] = np.nan
     assert np.isnan(crossent.cross_entropy_with_grad(logits, random.random((50, 1)))[1][3]).all()
+
+
+#: Products of a softmax's smallest elements with these lie on both sides of where numbers get denormal or vanish.
+FACTORS = {"float32": (1e-44, 1e-38, 1e-30, 1e10, 1e15, 1e30, 3e38), "float64": (1e-320, 1e-300, 1e130, 1e140, 1e300)}
+
+
+@pytest.mark.parametrize("layout", ["C", "F"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("classes", [10, 100, 1000, 20_000])
+@pytest.mark.parametrize("name", FACTORS)
+def test_gaps_and_factors_of_any_size(
+    instruction_set: str, name: str, classes: int, smoothing: float, layout: Any
+) -> None:
+    """Logits so far below the maximum that their term counts only beside a vast factor are not forgotten."""
+    eps = float(np.finfo(name).eps)
+    widest = 230 if name == "float32" else 1600
+    tiny = float(np.finfo(name).smallest_subnormal)
+    for factor in FACTORS[name]:
+        logits = np.linspace(3, 3 - widest, classes, dtype=name)[None].repeat(3, axis=0)
+        target = np.array([0, classes // 2, classes - 1])
+        options: dict[str, Any] = {"label_smoothing": smoothing, "reduction": "none", "grad_output": [factor] * 3}
+        _, grad = crossent.cross_entropy_with_grad(np.array(logits, order=layout), target, **options)
+        _, expected, magnitude = reference.cross_entropy(logits, target, **options)
+        assert (np.abs(grad - expected) <= 4 * eps * magnitude + tiny).all(), factor
