@@ -63,11 +63,20 @@ def main() -> None:
     def square(r: mp.mpf) -> mp.mpf:
         return r * r
 
-    # exp(r) in [3/4, 3/2]: r and exp(r) - 1 then lie below the powers of two at which their rounding errors double.
-    interval = (mp.log(0.75) - mp.mpf(2) ** -16, mp.log(1.5) + mp.mpf(2) ** -16)
-    fit("float exp:  (exp(r) - 1 - r) / r^2, weight r^2", exp_rest, square, interval, 4, np.float32)
-    fit("double exp: (exp(r) - 1 - r) / r^2, weight r^2", exp_rest, square, interval, 9, np.float64)
+    def exp_quotient(r: mp.mpf) -> mp.mpf:
+        return mp.fsum(r**k / mp.factorial(k + 1) for k in range(40))
 
+    # floats: an eighth of a binary order, and a little more for the rounding of steps far from 0.
+    ln2 = mp.log(2)
+    half_step = ln2 / 16 * (1 + mp.mpf(2) ** -8)
+    fit("float exp:  (exp(r) - 1) / r, weight |r|", exp_quotient, abs, (-half_step, half_step), 3, np.float32)
+    powers = [np.float32(float(mp.mpf(2) ** (mp.mpf(j) / 8))) for j in range(8)]
+    print("    " + ", ".join(hex(int(power.view(np.uint32)) - (j << 20)) for j, power in enumerate(powers)))
+
+    # doubles: exp(r) in [3/4, 3/2], since r and exp(r) - 1 then lie below the powers of two at which their rounding
+    # errors double. The 1 of (exp(r) - 1) / r is left to itself.
+    interval = (mp.log(0.75) - mp.mpf(2) ** -16, mp.log(1.5) + mp.mpf(2) ** -16)
+    fit("double exp: (exp(r) - 1 - r) / r^2, weight r^2", exp_rest, square, interval, 9, np.float64)
     fit("double exp for floats", exp_rest, square, interval, 6, np.float64)
 
     # log((1 + s) / (1 - s)) = 2 s + s z R(z), z = s^2; s = f / (2 + f) for a mantissa 1 + f in [1/sqrt 2, sqrt 2].
@@ -79,13 +88,12 @@ def main() -> None:
     fit("double log: R(z), weight z / 2", log_rest, lambda z: z / 2, (mp.mpf(0), largest), 6, np.float64)
     fit("double log for floats", log_rest, lambda z: z / 2, (mp.mpf(0), largest), 3, np.float64)
 
-    ln2 = mp.log(2)
     print(f"middle of log2([3/4, 3/2]): {float(mp.log(mp.mpf(9) / 8) / ln2 / 2).hex()}")
-    float_high = float(np.float32(float(ln2)))
+    float_high = float(np.float32(float(ln2 / 8)))
     double_high = float(mp.floor(ln2 * 2**32) / 2**32)  # 32 bits, so that a product with 21 bits is exact
-    print(f"ln 2, float:  {float_high.hex()}f + {float(np.float32(float(ln2 - float_high))).hex()}f")
+    print(f"ln 2 / 8, float: {float_high.hex()}f + {float(np.float32(float(ln2 / 8 - float_high))).hex()}f")
     print(f"ln 2, double: {double_high.hex()} + {float(ln2 - double_high).hex()}")
-    print(f"log2 e: {float(np.float32(float(1 / ln2))).hex()}f {float(1 / ln2).hex()}")
+    print(f"8 log2 e, float: {float(np.float32(float(8 / ln2))).hex()}f; log2 e, double: {float(1 / ln2).hex()}")
 
 
 if __name__ == "__main__":
