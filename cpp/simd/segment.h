@@ -3,8 +3,8 @@
 #pragma once
 
 #include "one_pass.h"
-#include "output.h"
 #include "score.h"
+#include "write.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
@@ -27,7 +27,7 @@ class SegmentKernel {
       read_batch(first, left < step ? left : step);
       reduce();
       finish_batch();
-      if (segment_.output.data) write_output(0, problem_.classes);
+      if (segment_.output.data) SegmentWriter<E>(in_, references_, coefficients_, kept_).write(0, problem_.classes);
     }
     return finished();
   }
@@ -51,7 +51,7 @@ class SegmentKernel {
       put_row(shared.output->value, row_coefficients, coefficients_);
       coefficients_.most_substitute = coefficients_.substitute[0];
       refer_to_maxima<T>(statistics_, references_, 0);
-      write_output(shared.first_class, shared.end_class);
+      SegmentWriter<E>(in_, references_, coefficients_, kept_).write(shared.first_class, shared.end_class);
       return finished();
     }
     read_batch(0, 1);
@@ -174,128 +174,6 @@ class SegmentKernel {
     is_score() ? reduce(ScoreTerms{}) : in_.with_terms_of_columns(reduce);
   }
 
-  template <class O>
-  using OutputInPlace = typename InPlaceOf<O, converts_halves || sizeof(Storage) != 2>::Type;
-
-  // Classes first … end - 1; all of them but for a row that is shared out.
-  void write_output(ptrdiff_t first, ptrdiff_t end) {
-    first_class_ = first;
-    end_class_ = end;
-    if constexpr (sizeof(Storage) == 2) {  // the output of half precision may be float
-      if (segment_.output.element == Element::f32) return write_output_as<F32>();
-    }
-    write_output_as<E>();
-  }
-
-  template <class O>
-  void write_output_as() {
-    if (problem_.operation == Operation::log_softmax) {
-      write_output_as<O, true>();
-    } else {
-      write_output_as<O, false>();
-    }
-    if (coefficients_.most_substitute == may_be_nan) unite_nans_as<O>();
-  }
-
-  template <class O>
-  void unite_nans_as() {
-    for (ptrdiff_t p = 0; p < in_.positions; ++p) {
-      if (coefficients_.substitute[p] != may_be_nan) continue;
-      unite_nans<O>(output<O>(p, first_class_), segment_.output.class_stride, end_class_ - first_class_);
-    }
-  }
-
-  template <class O, bool logarithm>
-  void write_output_as() {
-    if (in_.path == Path::tile || in_.path == Path::columns) return write_columns_as<O, logarithm>();
-    if (in_.kept_terms) kept_.set_factors(coefficients_, references_, in_.positions);
-    for (ptrdiff_t c = first_class_; c < end_class_; c += chunk_classes) {
-      const ptrdiff_t classes = classes_of_chunk(problem_, c);
-      if (in_.path == Path::gather && problem_.classes > chunk_classes) in_.gather_logits(c, classes);
-      for (ptrdiff_t p = 0; p < in_.positions; ++p) write_chunk_of_row<O, logarithm>(p, c, classes);
-    }
-    for (ptrdiff_t p = 0; p < in_.positions; ++p) {
-      const ptrdiff_t y = in_.targets.index[p];
-      if (y < first_class_ || y >= end_class_ || !(coefficients_.substitute[p] >= is_computed)) continue;
-      if (!is_kept(p)) store_one<O>(output<O>(p, y), (T)coefficients_.target_gradient[p]);
-    }
-  }
-
-  template <class O, bool logarithm>
-  void write_chunk_of_row(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
-    const auto write = [&]<class Terms>(const Terms& terms) {
-      if (in_.path == Path::rows) {
-        using Y = OutputInPlace<O>;
-        const bool streams = can_stream<Y> && segment_.output_streams;
-        if constexpr (may_keep_terms<Terms> && !logarithm) {
-          if (is_kept(p)) {
-            return write_kept_row<Y>(in_.kept_row(p), output<Y>(p, c), classes, terms, kept_, coefficients_, p,
-                                     in_.targets.index[p], segment_.output.position_stride, streams);
-          }
-        }
-        if constexpr (rows_are_in_place<Direct, Terms>) {
-          write_row<Direct, Y, logarithm>(in_.template row<Direct>(p, c, classes), output<Y>(p, c), classes, terms,
-                                          references_, coefficients_, p, segment_.output.position_stride, streams);
-        }
-      } else {
-        T* x = in_.scratch_logits + p * classes;
-        write_gathered_row<logarithm>(x, classes, terms, p);
-        scatter_line<O>(x, classes, output<O>(p, c), segment_.output.class_stride);
-      }
-    };
-    if constexpr (logarithm) {
-      write(NoTerms{});
-    } else {
-      in_.with_terms_of_rows([&](const auto& terms) { write(in_.terms_of_row(terms, p, c, classes)); });
-    }
-  }
-
-  template <bool logarithm, class Terms>
-  void write_gathered_row(T* x, ptrdiff_t classes, const Terms& terms, ptrdiff_t p) {
-    if constexpr (may_keep_terms<Terms> && !logarithm) {
-      if (is_kept(p)) {
-        return write_kept_row<Plain>(in_.kept_row(p), x, classes, terms, kept_, coefficients_, p, in_.targets.index[p],
-                                     0, false);
-      }
-    }
-    write_row<Plain, Plain, logarithm>(x, x, classes, terms, references_, coefficients_, p, 0, false);
-  }
-
-  bool is_kept(ptrdiff_t p) const { return in_.kept_terms && kept_.factor[p] != 0; }
-
-  template <class O, bool logarithm>
-  void write_columns_as() {
-    const auto write = [&](const auto& terms) {
-      if (in_.path == Path::columns) {
-        using Y = OutputInPlace<O>;
-        auto* y = output<Y>(0, 0);
-        write_columns<Direct, Y, logarithm>(in_.template logits<Direct>(0, 0), segment_.logits.class_stride, y,
-                                            segment_.output.class_stride, problem_.classes, in_.positions, terms,
-                                            references_, coefficients_);
-        store_target_gradients<Y>(y, 1, segment_.output.class_stride);
-      } else {
-        write_columns<Plain, Plain, logarithm>(in_.scratch_logits, batch_positions, in_.scratch_logits, batch_positions,
-                                               problem_.classes, in_.positions, terms, references_, coefficients_);
-        store_target_gradients<Plain>(in_.scratch_logits, 1, batch_positions);
-        store_tile<O>(in_.scratch_logits, output<O>(0, 0), segment_.output.position_stride,
-                      segment_.output.class_stride, problem_.classes, in_.positions);
-      }
-    };
-    if constexpr (logarithm) {
-      write(NoTerms{});
-    } else {
-      in_.with_terms_of_columns(write);
-    }
-  }
-
-  template <class O>
-  void store_target_gradients(typename O::Storage* y, ptrdiff_t position_stride, ptrdiff_t class_stride) {
-    for (ptrdiff_t p = 0; p < in_.positions; ++p) {
-      if (in_.targets.index[p] < 0 || !(coefficients_.substitute[p] >= is_computed)) continue;
-      store_one<O>(y + p * position_stride + in_.targets.index[p] * class_stride, (T)coefficients_.target_gradient[p]);
-    }
-  }
-
   void add_losses() {
     for (ptrdiff_t p = in_.positions; p % lanes<double> != 0; ++p) coefficients_.loss[p] = 0;
     for (ptrdiff_t p = 0; p < in_.positions; p += lanes<double>) loss_sum_.add(load(coefficients_.loss + p));
@@ -313,16 +191,9 @@ class SegmentKernel {
 
   void store_result(ptrdiff_t p, double value) { store_figure(segment_, segment_.losses, in_.first + p, value); }
 
-  template <class O>
-  typename O::Storage* output(ptrdiff_t p, ptrdiff_t c) const {
-    const Plane& y = segment_.output;
-    return static_cast<typename O::Storage*>(y.data) + (in_.first + p) * y.position_stride + c * y.class_stride;
-  }
-
   const Segment& segment_;
   const Problem& problem_;
   SegmentInput<T> in_;
-  ptrdiff_t first_class_ = 0, end_class_ = 0;
   int two_passes_left_ = 0;
   KeptTerms<T> kept_;
   SegmentResult result_ = {0, 0, false};

@@ -1,0 +1,166 @@
+// COMPILED ONCE PER INSTRUCTION SET. The output of a batch, wherever it goes: from the logits and the batch's
+// coefficients, or from the terms that have been kept. Which element it has and which way it goes is decided here.
+#pragma once
+
+#include "output.h"
+
+namespace crossent::CROSSENT_ISA {
+namespace {
+
+// E: the element of the logits.
+template <class E>
+class SegmentWriter {
+  using T = typename E::Real;
+  using Plain = PlainOf<T>;
+  using Direct = InPlace<E>;
+  static constexpr bool is_half = sizeof(typename E::Storage) == 2;
+  template <class O>
+  using OutputInPlace = typename InPlaceOf<O, converts_halves || !is_half>::Type;
+
+ public:
+  SegmentWriter(SegmentInput<T>& in, const References<T>& references, const Coefficients& coefficients,
+                KeptTerms<T>& kept)
+      : segment_(in.segment),
+        problem_(in.problem),
+        in_(in),
+        references_(references),
+        coefficients_(coefficients),
+        kept_(kept) {}
+
+  // Classes first … end - 1; all of them but for a row that is shared out.
+  void write(ptrdiff_t first, ptrdiff_t end) {
+    first_class_ = first;
+    end_class_ = end;
+    if constexpr (is_half) {  // the output of half precision may be float
+      if (segment_.output.element == Element::f32) return write_output_as<F32>();
+    }
+    write_output_as<E>();
+  }
+
+ private:
+  template <class O>
+  void write_output_as() {
+    if (problem_.operation == Operation::log_softmax) {
+      write_output_as<O, true>();
+    } else {
+      write_output_as<O, false>();
+    }
+    if (coefficients_.most_substitute == may_be_nan) unite_nans_as<O>();
+  }
+
+  template <class O>
+  void unite_nans_as() {
+    for (ptrdiff_t p = 0; p < in_.positions; ++p) {
+      if (coefficients_.substitute[p] != may_be_nan) continue;
+      unite_nans<O>(output<O>(p, first_class_), segment_.output.class_stride, end_class_ - first_class_);
+    }
+  }
+
+  template <class O, bool logarithm>
+  void write_output_as() {
+    if (in_.path == Path::tile || in_.path == Path::columns) return write_columns_as<O, logarithm>();
+    if (in_.kept_terms) kept_.set_factors(coefficients_, references_, in_.positions);
+    for (ptrdiff_t c = first_class_; c < end_class_; c += chunk_classes) {
+      const ptrdiff_t classes = classes_of_chunk(problem_, c);
+      if (in_.path == Path::gather && problem_.classes > chunk_classes) in_.gather_logits(c, classes);
+      for (ptrdiff_t p = 0; p < in_.positions; ++p) write_chunk_of_row<O, logarithm>(p, c, classes);
+    }
+    for (ptrdiff_t p = 0; p < in_.positions; ++p) {
+      const ptrdiff_t y = in_.targets.index[p];
+      if (y < first_class_ || y >= end_class_ || !(coefficients_.substitute[p] >= is_computed)) continue;
+      if (!is_kept(p)) store_one<O>(output<O>(p, y), (T)coefficients_.target_gradient[p]);
+    }
+  }
+
+  template <class O, bool logarithm>
+  void write_chunk_of_row(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
+    const auto write = [&]<class Terms>(const Terms& terms) {
+      if (in_.path == Path::rows) {
+        using Y = OutputInPlace<O>;
+        const bool streams = can_stream<Y> && segment_.output_streams;
+        if constexpr (may_keep_terms<Terms> && !logarithm) {
+          if (is_kept(p)) {
+            return write_kept_row<Y>(in_.kept_row(p), output<Y>(p, c), classes, terms, kept_, coefficients_, p,
+                                     in_.targets.index[p], segment_.output.position_stride, streams);
+          }
+        }
+        if constexpr (rows_are_in_place<Direct, Terms>) {
+          write_row<Direct, Y, logarithm>(in_.template row<Direct>(p, c, classes), output<Y>(p, c), classes, terms,
+                                          references_, coefficients_, p, segment_.output.position_stride, streams);
+        }
+      } else {
+        T* x = in_.scratch_logits + p * classes;
+        write_gathered_row<logarithm>(x, classes, terms, p);
+        scatter_line<O>(x, classes, output<O>(p, c), segment_.output.class_stride);
+      }
+    };
+    if constexpr (logarithm) {
+      write(NoTerms{});
+    } else {
+      in_.with_terms_of_rows([&](const auto& terms) { write(in_.terms_of_row(terms, p, c, classes)); });
+    }
+  }
+
+  template <bool logarithm, class Terms>
+  void write_gathered_row(T* x, ptrdiff_t classes, const Terms& terms, ptrdiff_t p) {
+    if constexpr (may_keep_terms<Terms> && !logarithm) {
+      if (is_kept(p)) {
+        return write_kept_row<Plain>(in_.kept_row(p), x, classes, terms, kept_, coefficients_, p, in_.targets.index[p],
+                                     0, false);
+      }
+    }
+    write_row<Plain, Plain, logarithm>(x, x, classes, terms, references_, coefficients_, p, 0, false);
+  }
+
+  bool is_kept(ptrdiff_t p) const { return in_.kept_terms && kept_.factor[p] != 0; }
+
+  template <class O, bool logarithm>
+  void write_columns_as() {
+    const auto write = [&](const auto& terms) {
+      if (in_.path == Path::columns) {
+        using Y = OutputInPlace<O>;
+        auto* y = output<Y>(0, 0);
+        write_columns<Direct, Y, logarithm>(in_.template logits<Direct>(0, 0), segment_.logits.class_stride, y,
+                                            segment_.output.class_stride, problem_.classes, in_.positions, terms,
+                                            references_, coefficients_);
+        store_target_gradients<Y>(y, 1, segment_.output.class_stride);
+      } else {
+        write_columns<Plain, Plain, logarithm>(in_.scratch_logits, batch_positions, in_.scratch_logits, batch_positions,
+                                               problem_.classes, in_.positions, terms, references_, coefficients_);
+        store_target_gradients<Plain>(in_.scratch_logits, 1, batch_positions);
+        store_tile<O>(in_.scratch_logits, output<O>(0, 0), segment_.output.position_stride,
+                      segment_.output.class_stride, problem_.classes, in_.positions);
+      }
+    };
+    if constexpr (logarithm) {
+      write(NoTerms{});
+    } else {
+      in_.with_terms_of_columns(write);
+    }
+  }
+
+  template <class O>
+  void store_target_gradients(typename O::Storage* y, ptrdiff_t position_stride, ptrdiff_t class_stride) {
+    for (ptrdiff_t p = 0; p < in_.positions; ++p) {
+      if (in_.targets.index[p] < 0 || !(coefficients_.substitute[p] >= is_computed)) continue;
+      store_one<O>(y + p * position_stride + in_.targets.index[p] * class_stride, (T)coefficients_.target_gradient[p]);
+    }
+  }
+
+  template <class O>
+  typename O::Storage* output(ptrdiff_t p, ptrdiff_t c) const {
+    const Plane& y = segment_.output;
+    return static_cast<typename O::Storage*>(y.data) + (in_.first + p) * y.position_stride + c * y.class_stride;
+  }
+
+  const Segment& segment_;
+  const Problem& problem_;
+  SegmentInput<T>& in_;
+  const References<T>& references_;
+  const Coefficients& coefficients_;
+  KeptTerms<T>& kept_;
+  ptrdiff_t first_class_ = 0, end_class_ = 0;
+};
+
+}  // namespace
+}  // namespace crossent::CROSSENT_ISA
