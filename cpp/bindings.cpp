@@ -301,6 +301,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.attr("kept_memory_limit") = kept_memory_limit;
   m.def("set_num_threads", &set_thread_limit);
   m.def("get_num_threads", &thread_limit);
+  m.def("get_thread_limit", &process_thread_limit);
   m.def("instruction_sets", &supported_instruction_sets);
   m.def("get_instruction_set", [] { return active_kernels().instruction_set; });
   m.def("set_instruction_set", &select_instruction_set);

@@ -97,6 +97,8 @@ int openmp_version() {
 
 void set_thread_limit(int value) { limit.store(value); }
 
+int process_thread_limit() { return limit.load(); }
+
 int thread_limit() { return std::max(1, std::min(limit.load(), runtime_limit())); }
 
 int threads_for(ptrdiff_t elements, ptrdiff_t blocks) {

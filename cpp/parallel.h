@@ -41,6 +41,9 @@ int openmp_version();
 
 // A limit for the whole process, on top of OpenMP's own for the calling thread.
 void set_thread_limit(int limit);
+int process_thread_limit();
+
+// The least of both.
 int thread_limit();
 
 // Threads for `elements` elements in `blocks` indivisible blocks: never more than there is work for, one inside another

@@ -3,15 +3,19 @@
 import concurrent.futures
 import subprocess
 import sys
+import sysconfig
 import textwrap
+import threading
 
 import cases
 import crossent
 import numpy as np
 import pytest
 import threadpoolctl
+from crossent import _core
 
 parallel = pytest.mark.skipif(crossent.show_config()["openmp"] is None, reason="a serial build has one thread")
+free_threaded = pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has a GIL")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
 
 COUNT = """
@@ -83,6 +87,24 @@ class TestLimit:
         with threadpoolctl.threadpool_limits(3, user_api="openmp"):
             assert crossent.get_num_threads() == 2
 
+    @parallel
+    def test_set_by_two_threads_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While one sets it another does, which is done first: show_config knows where the number comes from."""
+        set_in_core = _core.set_num_threads
+
+        def be_overtaken(count: int) -> None:
+            if count == 2:
+                other = threading.Thread(target=crossent.set_num_threads, args=(3,))
+                other.start()
+                other.join()
+            set_in_core(count)
+
+        monkeypatch.setattr(_core, "set_num_threads", be_overtaken)
+        with threadpoolctl.threadpool_limits(8, user_api="openmp"):
+            crossent.set_num_threads(2)
+            config = crossent.show_config()
+        assert (config["threads"], config["threads_from"]) == (2, "set_num_threads")
+
 
 @parallel
 class TestEnvironment:
@@ -131,7 +153,7 @@ class TestOperatingSystemThreads:
 
 
 CALLERS = """
-import threading, time
+import threading
 
 random = np.random.default_rng(0)
 shapes = [(50, 10), (3000, 100), (2, 50_000), (20_000, 7), (1, 300_000), (300, 1000)]
@@ -146,26 +168,31 @@ expected = [compute(*each) for each in zip(batches, outs)]
 crossent.set_num_threads(4)
 wrong, most, is_over = [], [0], threading.Event()
 
+def look():
+    most[0] = max(most[0], count())
+
+all_are_there = threading.Barrier(16, look)  # or, without a GIL, the first would be gone when the last starts
+
 def caller(first):
     own = [np.empty_like(x) for x, _ in batches]
+    all_are_there.wait()
     for i in range(first, first + CALLS):
         k = i % len(batches)
         if compute(batches[k], own[k]) != expected[k]:
             wrong.append(k)
+    all_are_there.wait()
 
 def watch():
     while not is_over.wait(0.001):
-        most[0] = max(most[0], count())
+        look()
 
 watcher = threading.Thread(target=watch)
 watcher.start()
-started = time.perf_counter()
 threads = [threading.Thread(target=caller, args=(i,)) for i in range(16)]
 for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
-together = time.perf_counter() - started
 is_over.set()
 watcher.join()
 """
@@ -194,3 +221,18 @@ def test_many_callers_at_once() -> None:
     for (loss, grad), (expected_loss, expected_grad) in zip(results, expected * 4, strict=True):
         assert loss == expected_loss
         assert cases.bits(grad) == cases.bits(expected_grad)
+
+
+@free_threaded
+def test_needs_no_gil(python_environment: dict[str, str]) -> None:
+    """On a free-threaded Python the import neither warns nor makes it take a GIL."""
+    python_environment.pop("PYTHON_GIL", None)
+    program = "import sys, numpy, crossent, crossent.files, crossent.cli; print(sys._is_gil_enabled())"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        env=python_environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "False\n"

@@ -2,8 +2,9 @@
 
 import copy
 import itertools
+import threading
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import crossent
 import ml_dtypes
@@ -318,6 +319,29 @@ class TestThreads:
     def test_any_upper_limit(self, count: int) -> None:
         crossent.set_num_threads(count)
         assert crossent.get_num_threads() >= 1
+
+
+def test_a_check_leaves_other_threads_error_state() -> None:
+    """What NumPy does about invalid operations is each thread's own; a check of probabilities changes its own alone."""
+    p = np.full(300_000, 0.5)
+    p[-1] = 2
+    together = threading.Barrier(2)
+    kept = dict.fromkeys(["raise", "call"], True)
+
+    def check_again_and_again(state: Literal["raise", "call"]) -> None:
+        with np.errstate(invalid=state):
+            together.wait()
+            for _ in range(100):
+                with pytest.raises(ValueError, match="position 299999 is 2"):
+                    crossent.binary_cross_entropy(p, p)
+                kept[state] &= np.geterr()["invalid"] == state
+
+    threads = [threading.Thread(target=check_again_and_again, args=(state,)) for state in kept]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert kept == {"raise": True, "call": True}
 
 
 class Raises:

@@ -275,15 +275,15 @@ def _evaluate(
     return loss if losses is None else _outputs.result_or_scalar(losses), grad
 
 
-@np.errstate(invalid="ignore")  # comparisons with nan
 def _check_probabilities(p: NDArray[Any]) -> None:
     """Raise for the first element outside [0, 1]. nan passes, and makes a loss of nan."""
-    if np.fmin.reduce(p, axis=None, initial=0) >= 0 and np.fmax.reduce(p, axis=None, initial=1) <= 1:
-        return
-    for start in range(0, p.size, _SEARCH_BLOCK):
-        block = p.flat[start : start + _SEARCH_BLOCK]
-        bad = (block < 0) | (block > 1)
-        if bad.any():
-            first = int(bad.argmax())
-            position = tuple(map(int, np.unravel_index(start + first, p.shape)))
-            raise _explain.not_probability(position, float(block[first]))
+    with np.errstate(invalid="ignore"):  # comparisons with nan; as a decorator it would be all threads' one, in NumPy 1
+        if np.fmin.reduce(p, axis=None, initial=0) >= 0 and np.fmax.reduce(p, axis=None, initial=1) <= 1:
+            return
+        for start in range(0, p.size, _SEARCH_BLOCK):
+            block = p.flat[start : start + _SEARCH_BLOCK]
+            bad = (block < 0) | (block > 1)
+            if bad.any():
+                first = int(bad.argmax())
+                position = tuple(map(int, np.unravel_index(start + first, p.shape)))
+                raise _explain.not_probability(position, float(block[first]))

@@ -10,9 +10,10 @@ from . import _core, _cpus
 
 __version__: str = _core.build_info()["version"]
 
-_limit = _cpus.default_limit()  # the last that the core was told
-if _limit is not None:
-    _core.set_num_threads(_limit.threads)
+_limit_from: str | None = None  # what the core's limit comes from; None while OpenMP's own holds
+if (_default := _cpus.default_limit()) is not None:
+    _limit_from = _default.source
+    _core.set_num_threads(_default.threads)
 
 
 def set_num_threads(n: int) -> None:
@@ -52,9 +53,9 @@ def set_num_threads(n: int) -> None:
     count = operator.index(n)
     if count < 1:
         raise ValueError(f"the number of threads must be 1 or more, not {count}")
-    global _limit  # noqa: PLW0603
-    _limit = _cpus.Limit(min(count, 2**31 - 1), "set_num_threads")
-    _core.set_num_threads(_limit.threads)
+    global _limit_from  # noqa: PLW0603
+    _limit_from = "set_num_threads"  # the number is the core's alone: threads that set it at once can't make two of it
+    _core.set_num_threads(min(count, 2**31 - 1))
 
 
 def get_num_threads() -> int:
@@ -138,6 +139,6 @@ def _source_of(threads: int) -> str:
     """Return what makes that the number of threads."""
     if _core.build_info()["openmp"] is None:
         return "a build without OpenMP"
-    if _limit is not None and _limit.threads == threads:
-        return _limit.source
+    if _limit_from is not None and _core.get_thread_limit() == threads:
+        return _limit_from
     return "OMP_NUM_THREADS" if "OMP_NUM_THREADS" in os.environ else "OpenMP"
