@@ -115,8 +115,8 @@ static constexpr ptrdiff_t rows_per_batch(ptrdiff_t classes) {
   return rows < 1 ? 1 : rows > batch_positions ? batch_positions : rows;
 }
 
-// Between rows that are brought side by side, so that each begins a vector; and what that takes, with room for the rest
-// of a group.
+// From one row whose terms are kept to the next, so that each begins a vector; and what all of them take, with room for
+// the rest of a group. The rest of another row's group goes where the next row begins, which is written afterwards.
 static constexpr ptrdiff_t padded_classes(ptrdiff_t classes) {
   return (classes + lanes_at_most - 1) / lanes_at_most * lanes_at_most;
 }

@@ -39,9 +39,9 @@ class Scratch {
 ptrdiff_t scratch_for(const Segment& segment, ptrdiff_t classes, ptrdiff_t positions) {
   const auto is_row = [](const Plane& plane) { return plane.data == nullptr || plane.class_stride == 1; };
   const bool is_half = size_of(segment.logits.element) == 2;  // which some instruction sets convert beforehand
-  const bool needs_none = !is_half && segment.problem->temperature == 1 && classes > few_classes &&
-                          is_row(segment.logits) && is_row(segment.output) && !segment.probabilities.data;
-  if (!needs_none) return scratch_bytes(classes, segment.logits.element);
+  const bool is_in_place = !is_half && segment.problem->temperature == 1 && classes > few_classes &&
+                           is_row(segment.logits) && is_row(segment.output) && !segment.probabilities.data;
+  if (!is_in_place) return scratch_bytes(classes, segment.logits.element);
   return segment.output.data ? terms_bytes(classes, positions, segment.logits.element) : 0;
 }
 

@@ -82,6 +82,67 @@ def test_one_pass_or_two(classes: int, dtype: str) -> None:
             assert cases.bits(one[0]) == cases.bits(by_column[i]), change
 
 
+#: The maximum of a row, and how far below it the others begin.
+MAXIMA_AND_GAPS = [
+    *(
+        (lowest + 1, 1)
+        for lowest in (-87, -80, -72, -70, -69.5, -69, -68, -60, 78, 79, -690, -672, -670, -668, 678, 680)
+    ),
+    *((80, gap) for gap in (90, 100, 107, 108, 109, 110, 112, 120, 124, 125)),
+    *((30, gap) for gap in (97, 98, 99, 100, 107, 108, 109, 110, 125, 127, 128)),
+    *((340, gap) for gap in (1005, 1008, 1009, 1010, 1014, 1015, 1020, 1049, 1050)),
+]
+
+
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_near_the_bounds(dtype: str, smoothing: float) -> None:
+    """Where an exponential, or what it is made of, is about to be no normal number any more: all of a row."""
+    random = np.random.default_rng(0)
+    for maximum, gap in MAXIMA_AND_GAPS:
+        rows = (maximum - gap + random.uniform(0, 1, (16, 300))).astype(dtype)
+        rows[:, 7] = maximum
+        target = random.integers(300, size=16)
+        options: dict[str, Any] = {"label_smoothing": smoothing, "reduction": "none"}
+        by_column = crossent.cross_entropy_with_grad(np.asfortranarray(rows), target, **options)
+        by_row = crossent.cross_entropy_with_grad(rows, target, **options)
+        for ours, others in zip(by_row, by_column, strict=True):
+            assert np.ascontiguousarray(ours).tobytes() == np.ascontiguousarray(others).tobytes(), (maximum, gap)
+        for i in range(16):
+            mean = crossent.cross_entropy(rows[i : i + 1], target[i : i + 1], label_smoothing=smoothing)
+            assert mean == crossent.cross_entropy(
+                np.asfortranarray(rows[i : i + 1]), target[i : i + 1], label_smoothing=smoothing
+            )
+
+
+@pytest.mark.usefixtures("instruction_set")
+def test_ties_of_the_reduction() -> None:
+    """Half-way between two reductions of exp's argument, one pass and two choose the same."""
+    rows = np.full((2, 300), -274.0808183936302)
+    rows[:, 0] = 10
+    target = np.array([0, 1])
+    expected = results(np.asfortranarray(rows), target)
+    for ours, others in zip(results(rows, target), expected, strict=True):
+        assert cases.bits(ours) == cases.bits(others)
+
+
+@pytest.mark.usefixtures("instruction_set")
+def test_a_factor_that_rounds_to_the_least_normal_number() -> None:
+    """In units of 1 the factor of these rows' exponentials is between 2^-127 and 2^-126, and nearest to the latter."""
+    random = np.random.default_rng(0)
+    rows = random.uniform(60, 79, (2, 300)).astype(np.float32)
+    rows[1] = rows[0]
+    rows[:, 5] = 79.9
+    gaps = rows[0].astype(np.longdouble) - rows[0, 5]
+    factor = (2 - np.longdouble(2) ** -23) * np.longdouble(2) ** -127
+    scale = float(factor * np.exp(np.longdouble(rows[0, 5])) * np.exp(gaps).sum())
+    options: dict[str, Any] = {"reduction": "none", "grad_output": [scale] * 2}
+    by_row = crossent.cross_entropy_with_grad(rows, [5, 5], **options)[1]
+    by_column = crossent.cross_entropy_with_grad(np.asfortranarray(rows), [5, 5], **options)[1]
+    assert np.array_equal(by_row, by_column)
+
+
 def test_one_pass_on_every_instruction_set() -> None:
     """Those with fused multiply-add agree to the bit."""
     rows = changed_rows(1000, "float32")

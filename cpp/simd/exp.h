@@ -34,7 +34,8 @@ struct ExpConstants<float> {
   static constexpr float largest = 0x1.fffffep127f;
   static constexpr double headroom = 60;    // binary orders between the largest term of a sum and 1; its square fits
   static constexpr double vanishing = 128;  // exp(-128) · 2^headroom is a normal number still
-  // Factors between these don't make a term, scaled by 2^headroom, overflow, nor one that vanishes count.
+  // A term, scaled by 2^headroom, times a factor between these is no overflow, and 0 for a term that vanishes:
+  // exp(-128) · 2^(headroom - 26) is below half of the least denormal.
   static constexpr double least_factor = 0x1p-126, greatest_factor = 0x1p-26;
   static constexpr double negligible = 200;  // exp(-200) times the largest float is 0
 };
@@ -96,7 +97,7 @@ template <class T>
 CROSSENT_INLINE Vec<T> shifted_steps(const Vec<T>& x, const Vec<T>& shifter) {
   using C = ExpConstants<T>;
   if constexpr (C::middle == 0) return fma(x, splat<T>(C::steps_per_unit), shifter);
-  return fma(x, splat<T>(C::steps_per_unit), splat<T>(-C::middle)) + shifter;
+  return round(fma(x, splat<T>(C::steps_per_unit), splat<T>(-C::middle))) + shifter;  // the shifter may be odd
 }
 
 // 2^(steps / steps of a binary order), a normal number.

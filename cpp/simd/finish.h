@@ -12,10 +12,10 @@ namespace {
 struct Coefficients {
   alignas(64) double loss[batch_positions];
   alignas(64) double log_sum[batch_positions];  // lse - M
-  // softmax · W = factor · (a term of the sum); the scale is a factor of it too where nothing is subtracted. 0 where it
-  // is not in the range in which that is exact but for one rounding: then it is multiplier · exp(x - offset) ·
-  // 2^exponent, with the multiplier in [1, 2).
-  alignas(64) double factor[batch_positions];
+  // softmax · W = term_factor · (a term of the sum); the scale is a factor of it too where nothing is subtracted. 0
+  // where the factor is out of range: then it is multiplier · exp(x - offset) · 2^exponent, with the multiplier in
+  // [1, 2).
+  alignas(64) double term_factor[batch_positions];
   alignas(64) double multiplier[batch_positions];
   alignas(64) double exponent[batch_positions];
   alignas(64) double scale[batch_positions];
@@ -124,7 +124,7 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
     if (!with_output) continue;
     Vec<double> mantissa, exponent;
     const Vec<double> product = (has_terms ? mass : factor * mass) * load(s.inverse_unit + p) / total;
-    store(out.factor + p, factor_of_terms<T>(product));
+    store(out.term_factor + p, factor_of_terms<T>(product));
     split_power_of_two(product, mantissa, exponent);
     store(out.multiplier + p, mantissa);
     store(out.exponent + p, exponent - shift_of<T>(maximum).exponent);
@@ -165,7 +165,7 @@ constexpr Column<Statistics> row_statistics[] = {&Statistics::maximum, &Statisti
                                                  &Statistics::linear,  &Statistics::mass,   &Statistics::is_used,
                                                  &Statistics::gaps,    &Statistics::squares};
 constexpr Column<Coefficients> row_coefficients[] = {
-    &Coefficients::log_sum, &Coefficients::factor,          &Coefficients::multiplier, &Coefficients::exponent,
+    &Coefficients::log_sum, &Coefficients::term_factor,     &Coefficients::multiplier, &Coefficients::exponent,
     &Coefficients::scale,   &Coefficients::target_gradient, &Coefficients::substitute};
 
 template <class Columns, int n>

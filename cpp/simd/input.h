@@ -193,9 +193,10 @@ class SegmentInput {
   // Whether the gradient or the softmax is made of what has been summed: of rows in a single chunk, where the memory
   // for it isn't that of probabilities.
   bool keeps_terms() const {
+    const bool is_made_of_terms =
+        problem.operation == Operation::cross_entropy || problem.operation == Operation::softmax;
     return !CROSSENT_IS_SMALL && (path == Path::rows || path == Path::gather) && segment.output.data &&
-           !segment.probabilities.data && problem.classes <= chunk_classes &&
-           problem.operation != Operation::log_softmax && !segment.shared;
+           !segment.probabilities.data && problem.classes <= chunk_classes && is_made_of_terms && !segment.shared;
   }
 
   void divide_scratch(ptrdiff_t elements) {

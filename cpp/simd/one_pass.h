@@ -3,8 +3,8 @@
 //
 // exp(x) is summed as it is: a power of two less, exactly, than what reduce.h sums. The sum of every group of classes
 // is kept, with its maximum. Once the row's maximum is known, the few lanes of groups that have it are summed again
-// without it, and the groups are added up. All that holds while no exp(x) overflows or is denormal, and while none that
-// counts here vanishes there or the other way round: see are_ordinary().
+// without it, and the groups are added up. All that holds while no exp(x) overflows, while none that counts here
+// vanishes there or the other way round, and while nothing on the way to one is rounded as a denormal: see Ordinary.
 #pragma once
 
 #include "reduce.h"
@@ -18,17 +18,19 @@ constexpr bool has_one_pass = parts == 1 || (parts == 2 && sizeof(typename E::St
 
 constexpr ptrdiff_t least_classes_of_one_pass = 256;  // rows of 100 take longer so
 
-// Up to `vanishing`, exp(x) is 0 beside any ordinary maximum. Within the other bounds it is normal, here and in units
-// of the maximum times 2^-headroom.
+// Up to `vanishing`, exp(x) is 0 beside any ordinary maximum. Within the other bounds power · r of times_exp() is
+// normal, or so small that the sum it goes into is the power itself: with b bits in a mantissa the latter is so for
+// |r| < 2^-(b + 2), and for greater r the former, here and in units of the maximum times 2^-headroom, as long as the
+// power is 2^-100 (double: 2^-967) at least.
 template <class T>
 struct Ordinary;
 template <>
 struct Ordinary<float> {
-  static constexpr float vanishing = -300, least = -87, largest = 80, gap = 125;
+  static constexpr float vanishing = -300, least = -69, largest = 80, gap = 109;
 };
 template <>
 struct Ordinary<double> {
-  static constexpr double vanishing = -2300, least = -700, largest = 680, gap = 1050;
+  static constexpr double vanishing = -2300, least = -670, largest = 680, gap = 1015;
 };
 
 template <class T>
@@ -167,7 +169,7 @@ class OnePass {
   // Positions begin … end - 1 from the first on, whose groups there is room for.
   bool reduce_some(ptrdiff_t begin, ptrdiff_t end, Statistics& out) {
     GroupPart<T> group[most_groups];
-    Vec<T> least = splat<T>(0);
+    Vec<T> least = splat<T>(0);  // which changes no answer: `gap` exceeds `largest`
     for (ptrdiff_t i = 0; i < width; ++i) {
       Vec<T> largest = splat<T>(0);
       if (i >= begin && i < end && !is_skipped(i)) {

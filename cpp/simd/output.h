@@ -14,7 +14,7 @@ namespace {
 template <class T>
 struct OutputLanes {
   Reference<T> reference;
-  Vec<T> factor, multiplier, exponent, scale, log_sum, substitute;
+  Vec<T> term_factor, multiplier, exponent, scale, log_sum, substitute;
 };
 
 // The output from softmax · W, which has the scale already where nothing is subtracted.
@@ -28,7 +28,7 @@ template <class T, bool logarithm, bool with_terms>
 CROSSENT_INLINE Vec<T> output_of(const Vec<T>& x, const Vec<T>& t, const OutputLanes<T>& o) {
   if constexpr (logarithm) return (x - o.reference.maximum) - o.log_sum;
   const Vec<T> term = scaled_exp(x - o.reference.offset, o.reference.lower, o.reference.shifter);
-  return without_target<T, with_terms>(term * o.factor, t, o.scale);
+  return without_target<T, with_terms>(term * o.term_factor, t, o.scale);
 }
 
 // The same where the factor is out of range.
@@ -84,19 +84,19 @@ CROSSENT_INLINE void write_line(typename O::Storage* y, ptrdiff_t classes, ptrdi
 template <class T>
 struct KeptTerms {
   bool unit_is_one[batch_positions / lanes<T>] = {};  // instead of that of the references; by vector of positions
-  alignas(64) T factor[batch_positions];              // 0 where it is no normal number, or nothing is computed
+  alignas(64) T factor[batch_positions];              // 0 where it is no normal number, or a substitute is written
 
   void set_factors(const Coefficients& k, const References<T>& references, ptrdiff_t positions) {
     const Vec<T> zero = splat<T>(0), infinity = splat((T)__builtin_inf());
     for (ptrdiff_t p = 0; p < positions; p += lanes<T>) {
-      Vec<T> of_unit = load_as<T>(k.factor + p);
+      Vec<T> of_unit = load_as<T>(k.term_factor + p);
       if (unit_is_one[p / lanes<T>]) {
         of_unit = scale_by_power_of_two(of_unit, exponent_of(load(references.shifter + p)));
       }
-      const Vec<T> magnitude = absolute(of_unit);
-      const Vec<T> not_small = select(less(magnitude, splat((T)ExpConstants<T>::least_factor)), zero, of_unit);
+      const Vec<T> magnitude = absolute(of_unit), least = splat((T)ExpConstants<T>::least_factor);
+      const Vec<T> not_small = select(less(least, magnitude), of_unit, zero);  // the least may have been rounded to
       const Vec<T> normal = select(less(magnitude, infinity), not_small, zero);
-      store(factor + p, select(not_less(load_as<T>(k.substitute + p), splat((T)is_computed)), normal, zero));
+      store(factor + p, select(less(zero, load_as<T>(k.substitute + p)), normal, zero));
     }
   }
 };
@@ -138,13 +138,13 @@ void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t c
     return t;
   };
   const OutputLanes<T> o = {references.at(p),
-                            splat((T)k.factor[p]),
+                            splat((T)k.term_factor[p]),
                             splat((T)k.multiplier[p]),
                             splat((T)k.exponent[p]),
                             splat((T)k.scale[p]),
                             splat((T)k.log_sum[p]),
                             splat((T)1)};
-  if (!logarithm && k.factor[p] == 0) {
+  if (!logarithm && k.term_factor[p] == 0) {
     for (ptrdiff_t c = 0; c < classes; c += width) {
       const FirstLanes present = first_lanes<T>(classes - c);
       const Vec<T> logits = load_partial<E>(x + c, present, 0);
@@ -182,10 +182,11 @@ void write_columns(const typename E::Storage* x, ptrdiff_t x_class_stride, typen
   for (ptrdiff_t p = 0; p < positions; p += width) {
     const ptrdiff_t count = positions - p;
     const FirstLanes present = first_lanes<T>(count);
-    const OutputLanes<T> o = {references.along_positions(p), load_as<T>(k.factor + p), load_as<T>(k.multiplier + p),
-                              load_as<T>(k.exponent + p),    load_as<T>(k.scale + p),  load_as<T>(k.log_sum + p),
+    const OutputLanes<T> o = {references.along_positions(p), load_as<T>(k.term_factor + p),
+                              load_as<T>(k.multiplier + p),  load_as<T>(k.exponent + p),
+                              load_as<T>(k.scale + p),       load_as<T>(k.log_sum + p),
                               load_as<T>(k.substitute + p)};
-    const auto computed = less(splat<T>(0), o.substitute), is_unusual = equal(o.factor, splat<T>(0));
+    const auto computed = less(splat<T>(0), o.substitute), is_unusual = equal(o.term_factor, splat<T>(0));
     const bool some_are_unusual = !logarithm && bits_of(is_unusual) != 0;
     for (ptrdiff_t c = 0; c < classes; ++c) {
       Vec<T> t = splat<T>(0);
