@@ -105,11 +105,12 @@ CROSSENT_INLINE Vec<float> power_of_steps(const Vec<float>& shifted) {
   constexpr int bits = 23 - 3;  // of the mantissa below a step
   return each_part<Vec<float>>(CROSSENT_EACH(i) {
     const NativeF32 steps = shifted.part[i], power = one_of_eight(ExpConstants<float>::power, steps);
-    return (NativeF32)((NativeI32)power + ((NativeI32)steps << bits));
+    return (NativeF32)((NativeOf<uint32_t>)power + ((NativeOf<uint32_t>)steps << bits));
   });
 }
 CROSSENT_INLINE Vec<double> power_of_steps(const Vec<double>& shifted) {
-  return map_bits(shifted, [](NativeI64 steps) __attribute__((always_inline)) { return steps << 52; });
+  return map_bits(shifted, [](NativeI64 steps)
+                               __attribute__((always_inline)) { return (NativeI64)((NativeOf<uint64_t>)steps << 52); });
 }
 
 // What the steps leave of x. With FMA the first product is exact; the two parts of a step leave an error below 2^-31

@@ -187,7 +187,8 @@ void write_columns(const typename E::Storage* x, ptrdiff_t x_class_stride, typen
                               load_as<T>(k.scale + p),       load_as<T>(k.log_sum + p),
                               load_as<T>(k.substitute + p)};
     const auto computed = less(splat<T>(0), o.substitute), is_unusual = equal(o.term_factor, splat<T>(0));
-    const bool some_are_unusual = !logarithm && bits_of(is_unusual) != 0;
+    const uint32_t present_bits = count < width ? (1u << count) - 1 : (1u << width) - 1;
+    const bool some_are_unusual = !logarithm && (bits_of(is_unusual) & present_bits) != 0;
     for (ptrdiff_t c = 0; c < classes; ++c) {
       Vec<T> t = splat<T>(0);
       if constexpr (Terms::present) t = terms.along_positions(c, p, count);
