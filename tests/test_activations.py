@@ -155,3 +155,19 @@ class TestOut:
         ]:
             with pytest.raises(error, match="out"):
                 ours(x, out=out)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 65, 1000])
+def test_a_softmax_is_no_more_than_1(instruction_set: str, dtype: cases.Tolerance, classes: int) -> None:
+    """So that what takes probabilities takes it."""
+    logits = (np.random.default_rng(0).normal(size=(3000, classes)) * 40).astype(dtype.dtype)
+    for layout in "CF":
+        assert crossent.softmax(np.array(logits, order=layout)).max() == 1
+
+
+def test_the_softmax_of_a_single_class(instruction_set: str, dtype: cases.Tolerance) -> None:
+    logits = np.array([1.7, 300.5, -1e4, np.nan, np.inf, -np.inf], dtype.dtype)[:, None]
+    for x in (logits, np.repeat(logits, 3, axis=1)[:, None]):
+        softmax = crossent.softmax(x, axis=1).astype(float)
+        assert (softmax[:3] == 1).all()
+        assert np.isnan(softmax[3:]).all()

@@ -24,6 +24,7 @@ struct Coefficients {
   // there is no softmax. is_computed, or may_be_nan too, where the output is computed.
   alignas(64) double substitute[batch_positions];
   double most_substitute;  // of all positions
+  double most_output;      // 1 for a softmax, whose rounding errors make it no more than that; else infinite
 };
 constexpr double is_computed = 1, may_be_nan = 2;
 

@@ -14,21 +14,21 @@ namespace {
 template <class T>
 struct OutputLanes {
   Reference<T> reference;
-  Vec<T> term_factor, multiplier, exponent, scale, log_sum, substitute;
+  Vec<T> term_factor, multiplier, exponent, scale, log_sum, substitute, most;
 };
 
-// The output from softmax · W, which has the scale already where nothing is subtracted.
+// The output from softmax · W, which has the scale already where nothing is subtracted. A nan stays.
 template <class T, bool with_terms>
-CROSSENT_INLINE Vec<T> without_target(const Vec<T>& part, const Vec<T>& t, const Vec<T>& scale) {
+CROSSENT_INLINE Vec<T> without_target(const Vec<T>& part, const Vec<T>& t, const Vec<T>& scale, const Vec<T>& most) {
   if constexpr (with_terms) return scale * (part - t);  // the scale's rounding shrinks with the difference
-  return part;
+  return min(most, part);
 }
 
 template <class T, bool logarithm, bool with_terms>
 CROSSENT_INLINE Vec<T> output_of(const Vec<T>& x, const Vec<T>& t, const OutputLanes<T>& o) {
   if constexpr (logarithm) return (x - o.reference.maximum) - o.log_sum;
   const Vec<T> term = scaled_exp(x - o.reference.offset, o.reference.lower, o.reference.shifter);
-  return without_target<T, with_terms>(term * o.term_factor, t, o.scale);
+  return without_target<T, with_terms>(term * o.term_factor, t, o.scale, o.most);
 }
 
 // The same where the factor is out of range.
@@ -36,8 +36,8 @@ template <class T, bool with_terms>
 __attribute__((noinline)) Vec<T> unusual_output_of(const Vec<T>& x, const Vec<T>& t, const OutputLanes<T>& o) {
   using C = ExpConstants<T>;
   const Vec<T> lower = o.reference.lower - splat((T)(C::negligible - C::vanishing));
-  return without_target<T, with_terms>(exp_product(o.multiplier, x - o.reference.offset, lower, o.exponent), t,
-                                       o.scale);
+  return without_target<T, with_terms>(exp_product(o.multiplier, x - o.reference.offset, lower, o.exponent), t, o.scale,
+                                       o.most);
 }
 
 template <class O>
@@ -109,12 +109,12 @@ void write_kept_row(const typename O::Real* kept, typename O::Storage* y, ptrdif
                     ptrdiff_t y_stride, bool streams) {
   using T = typename O::Real;
   const Vec<T> factor = splat(of_batch.factor[p]), scale = splat((T)k.scale[p]), own = splat((T)k.target_gradient[p]);
-  const Vec<T> numbers = lane_numbers<T>();
+  const Vec<T> numbers = lane_numbers<T>(), most = splat((T)k.most_output);
   write_line<O>(y, classes, y_stride, streams,
                 [&](ptrdiff_t c, [[maybe_unused]] FirstLanes present, auto) __attribute__((always_inline)) {
                   Vec<T> t = splat<T>(0);
                   if constexpr (Terms::present) t = terms.along_classes(c, present);
-                  const Vec<T> value = without_target<T, Terms::present>(load(kept + c) * factor, t, scale);
+                  const Vec<T> value = without_target<T, Terms::present>(load(kept + c) * factor, t, scale, most);
                   return select(equal(numbers, splat((T)(target - c))), own, value);
                 });
 }
@@ -143,7 +143,8 @@ void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t c
                             splat((T)k.exponent[p]),
                             splat((T)k.scale[p]),
                             splat((T)k.log_sum[p]),
-                            splat((T)1)};
+                            splat((T)1),
+                            splat((T)k.most_output)};
   if (!logarithm && k.term_factor[p] == 0) {
     for (ptrdiff_t c = 0; c < classes; c += width) {
       const FirstLanes present = first_lanes<T>(classes - c);
@@ -185,7 +186,7 @@ void write_columns(const typename E::Storage* x, ptrdiff_t x_class_stride, typen
     const OutputLanes<T> o = {references.along_positions(p), load_as<T>(k.term_factor + p),
                               load_as<T>(k.multiplier + p),  load_as<T>(k.exponent + p),
                               load_as<T>(k.scale + p),       load_as<T>(k.log_sum + p),
-                              load_as<T>(k.substitute + p)};
+                              load_as<T>(k.substitute + p),  splat((T)k.most_output)};
     const auto computed = less(splat<T>(0), o.substitute), is_unusual = equal(o.term_factor, splat<T>(0));
     const uint32_t present_bits = count < width ? (1u << count) - 1 : (1u << width) - 1;
     const bool some_are_unusual = !logarithm && (bits_of(is_unusual) & present_bits) != 0;

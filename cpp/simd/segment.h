@@ -17,7 +17,9 @@ class SegmentKernel {
   using Direct = InPlace<E>;
 
  public:
-  explicit SegmentKernel(const Segment& segment) : segment_(segment), problem_(*segment.problem), in_(segment) {}
+  explicit SegmentKernel(const Segment& segment) : segment_(segment), problem_(*segment.problem), in_(segment) {
+    coefficients_.most_output = problem_.operation == Operation::softmax ? 1 : __builtin_inf();
+  }
 
   SegmentResult run() {
     if (segment_.shared) return run_shared();

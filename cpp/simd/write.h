@@ -58,6 +58,7 @@ class SegmentWriter {
 
   template <class O, bool logarithm>
   void write_output_as() {
+    if (problem_.operation == Operation::softmax && problem_.classes == 1) return write_ones<O>();
     if (in_.path == Path::tile || in_.path == Path::columns) return write_columns_as<O, logarithm>();
     if (in_.kept_terms) kept_.set_factors(coefficients_, references_, in_.positions);
     for (ptrdiff_t c = first_class_; c < end_class_; c += chunk_classes) {
@@ -69,6 +70,15 @@ class SegmentWriter {
       const ptrdiff_t y = in_.targets.index[p];
       if (y < first_class_ || y >= end_class_ || !(coefficients_.substitute[p] >= is_computed)) continue;
       if (!is_kept(p)) store_one<O>(output<O>(p, y), (T)coefficients_.target_gradient[p]);
+    }
+  }
+
+  // The softmax of a single class, nan where that is infinite.
+  template <class O>
+  void write_ones() {
+    for (ptrdiff_t p = 0; p < in_.positions; ++p) {
+      const T difference = references_.maximum[p] - references_.maximum[p];
+      store_one<O>(output<O>(p, 0), coefficients_.substitute[p] >= is_computed ? difference + 1 : (T)__builtin_nan(""));
     }
   }
 
