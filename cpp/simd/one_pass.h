@@ -12,7 +12,7 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-// It takes an eighth to a fifth off the time, but for AVX2 only of floats.
+// In cache it takes a quarter (double) to a third (float) off the time of 1000 classes, but for AVX2 only of floats.
 template <class E>
 constexpr bool has_one_pass = parts == 1 || (parts == 2 && sizeof(typename E::Storage) == 4);
 
