@@ -57,8 +57,8 @@ struct RowOutput {
   ptrdiff_t target;  // or -1
 };
 
-// A single position whose classes are shared out among threads, stage by stage.
-struct SharedRow {
+// Positions whose classes are shared out among threads, stage by stage.
+struct SharedClasses {
   enum class Stage : uint8_t {
     reduce,  // classes first_class … end_class - 1, whole chunks, to `chunks`
     finish,  // all chunks to the loss and `output`
@@ -66,8 +66,8 @@ struct SharedRow {
   };
   Stage stage;
   ptrdiff_t first_class, end_class;
-  RowStatistics* chunks;
-  RowOutput* output;
+  RowStatistics* chunks;  // all of a position's, then those of the next
+  RowOutput* output;      // of each position
 };
 
 // What is written for each position of a score, beside its loss and with the loss's stride; see simd/score.h.
@@ -91,8 +91,8 @@ struct Segment {
   void* losses;  // may be null
   ptrdiff_t losses_stride;
   ScoreColumns scores;
-  void* scratch;            // of scratch_bytes(…) or terms_bytes(…)
-  const SharedRow* shared;  // null unless this is a position that several threads have a part of
+  void* scratch;                // of scratch_bytes(…) or terms_bytes(…)
+  const SharedClasses* shared;  // null unless several threads have a part of each of these positions
 };
 
 struct SegmentResult {
@@ -104,9 +104,10 @@ struct SegmentResult {
 static inline int64_t read_once(const int64_t* label) { return *const_cast<const volatile int64_t*>(label); }
 
 constexpr ptrdiff_t chunk_classes = 16384;  // classes whose sum is formed at once; fixed, since it decides on bits
-constexpr ptrdiff_t batch_positions = 64;   // positions handled together at most
-constexpr ptrdiff_t few_classes = 64;       // up to here positions, not classes, are the lanes
-constexpr ptrdiff_t lanes_at_most = 16;     // positions in a vector of floats
+constexpr ptrdiff_t chunks_of_row(ptrdiff_t classes) { return (classes + chunk_classes - 1) / chunk_classes; }
+constexpr ptrdiff_t batch_positions = 64;  // positions handled together at most
+constexpr ptrdiff_t few_classes = 64;      // up to here positions, not classes, are the lanes
+constexpr ptrdiff_t lanes_at_most = 16;    // positions in a vector of floats
 constexpr ptrdiff_t group_classes_at_most = 8 * lanes_at_most;
 
 // Rows handled together: as many as a small L2 cache holds with room to spare.

@@ -117,51 +117,59 @@ SegmentResult total(PerBlock<SegmentResult>& results) {
   return sum.rounded();
 }
 
-// Few positions of many classes: the chunks of each row are shared out among threads. They are put together in their
-// order, as the kernel does that has a row to itself. Rows too long for any cache go the same way, whatever the number
-// of threads: nothing is lost, and no block is so long that a stop request would wait for it.
-class SharedRows {
+// Few positions of many classes: the chunks of each are shared out among threads. They are put together in their order,
+// as the kernel does that has a row to itself. What is too long for any cache goes the same way, whatever the number of
+// threads: nothing is lost, and no block is so long that a stop request would wait for it.
+class SharedPositions {
  public:
-  SharedRows(const Layout& layout, const Segment& start, Kernel kernel)
+  SharedPositions(const Layout& layout, const Segment& start, Kernel kernel, ptrdiff_t at_once)
       : layout_(layout),
         start_(start),
         kernel_(kernel),
         positions_(layout.positions()),
+        at_once_(at_once),
+        batches_((positions_ + at_once - 1) / at_once),
         classes_(start.problem->classes),
         blocks_((classes_ + block_classes - 1) / block_classes),
-        threads_(threads_for(positions_ * classes_, positions_ * blocks_)),
+        threads_(threads_for(positions_ * classes_, batches_ * blocks_)),
         scratch_(scratch_for(start, classes_, 0), threads_),
-        chunks_(static_cast<size_t>(positions_ * chunks_of_row())),
+        chunks_(static_cast<size_t>(positions_ * chunks_of_row(classes_))),
         outputs_(static_cast<size_t>(positions_)) {}
 
-  static bool are_worth_it(ptrdiff_t positions, ptrdiff_t classes, bool by_columns) {
-    return !by_columns &&
-           (classes >= longest_whole_row || (classes >= 2 * block_classes && positions < thread_limit()));
+  // For positions of which the kernel takes `at_once` together.
+  static bool are_worth_it(ptrdiff_t positions, ptrdiff_t classes, ptrdiff_t at_once) {
+    const bool is_for_few_threads = positions <= (thread_limit() - 1) * at_once;
+    return classes >= longest_whole / at_once || (classes >= 2 * block_classes && is_for_few_threads);
   }
 
-  // Every row is finished before one is written: the output may be in the logits' place.
+  // Every position is finished before one is written: the output may be in the logits' place.
   SegmentResult run() {
-    run_stage(SharedRow::Stage::reduce, blocks_);
-    const SegmentResult result = run_stage(SharedRow::Stage::finish, 1);
-    if (start_.output.data) run_stage(SharedRow::Stage::write, blocks_);
+    run_stage(SharedClasses::Stage::reduce, blocks_);
+    const SegmentResult result = run_stage(SharedClasses::Stage::finish, 1);
+    if (start_.output.data) run_stage(SharedClasses::Stage::write, blocks_);
     return result;
   }
 
  private:
   static constexpr ptrdiff_t block_classes = 4 * chunk_classes;
-  static constexpr ptrdiff_t longest_whole_row = ptrdiff_t{1} << 24;
+  static constexpr ptrdiff_t longest_whole = ptrdiff_t{1} << 22;
 
-  ptrdiff_t chunks_of_row() const { return (classes_ + chunk_classes - 1) / chunk_classes; }
-
-  SegmentResult run_stage(SharedRow::Stage stage, ptrdiff_t blocks_of_row) {
-    PerBlock<SegmentResult> results(positions_ * blocks_of_row);
-    for_each_block(positions_ * blocks_of_row, threads_, [&](ptrdiff_t index, int thread) {
-      const ptrdiff_t position = index / blocks_of_row, first_class = index % blocks_of_row * block_classes;
-      const SharedRow row = {stage, first_class, std::min(classes_, first_class + block_classes),
-                             chunks_.data() + position * chunks_of_row(), outputs_.data() + position};
-      Segment segment = segment_along(layout_.line(position, position + 1), start_, scratch_.of_thread(thread));
-      segment.shared = &row;
-      results[index] = kernel_(segment);
+  SegmentResult run_stage(SharedClasses::Stage stage, ptrdiff_t blocks_of_batch) {
+    PerBlock<SegmentResult> results(batches_ * blocks_of_batch);
+    for_each_block(batches_ * blocks_of_batch, threads_, [&](ptrdiff_t index, int thread) {
+      const ptrdiff_t first = index / blocks_of_batch * at_once_, end = std::min(positions_, first + at_once_);
+      const ptrdiff_t first_class = index % blocks_of_batch * block_classes;
+      SegmentSum sum;
+      for (ptrdiff_t position = first; position < end;) {
+        const Layout::Line line = layout_.line(position, end);
+        const SharedClasses shared = {stage, first_class, std::min(classes_, first_class + block_classes),
+                                      chunks_.data() + position * chunks_of_row(classes_), outputs_.data() + position};
+        Segment segment = segment_along(line, start_, scratch_.of_thread(thread));
+        segment.shared = &shared;
+        sum.add(kernel_(segment));
+        position += line.count;
+      }
+      results[index] = sum.result();
     });
     return total(results);
   }
@@ -169,7 +177,7 @@ class SharedRows {
   const Layout& layout_;
   const Segment& start_;
   const Kernel kernel_;
-  const ptrdiff_t positions_, classes_, blocks_;
+  const ptrdiff_t positions_, at_once_, batches_, classes_, blocks_;
   const int threads_;
   Scratch scratch_;
   std::vector<RowStatistics> chunks_;
@@ -187,7 +195,10 @@ SegmentResult run(const Layout& layout, const Segment& all) {
   Segment start = all;
   start.output_streams = streams(all, positions);
 
-  if (SharedRows::are_worth_it(positions, problem.classes, by_columns)) return SharedRows(layout, start, kernel).run();
+  const ptrdiff_t at_once = by_columns ? lanes_at_most : 1;
+  if (SharedPositions::are_worth_it(positions, problem.classes, at_once)) {
+    return SharedPositions(layout, start, kernel, at_once).run();
+  }
 
   const ptrdiff_t block_positions = positions_per_block(problem.classes, by_columns);
   const ptrdiff_t blocks = (positions + block_positions - 1) / block_positions;

@@ -81,6 +81,9 @@ CALLS: dict[str, Callable[[], object]] = {
     "float16": lambda: crossent.cross_entropy(endless(1 << 26, 1000, dtype="float16"), np.zeros(1 << 26, np.int64)),
     "float64": lambda: crossent.logsumexp(endless(1 << 27, 1000, dtype="float64")),
     "few rows": lambda: crossent.logsumexp(endless(4, 1 << 34)),
+    "few columns": lambda: crossent.logsumexp(
+        np.lib.stride_tricks.as_strided(np.ones(16, np.float32), (1 << 34, 16), (0, 4)), axis=0
+    ),
     "binary": lambda: crossent.binary_cross_entropy_with_logits(endless(1 << 36), endless(1 << 36)),
 }
 

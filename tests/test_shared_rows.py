@@ -1,4 +1,4 @@
-"""Few rows of many classes are shared out among threads, with the bits of a row that one thread has to itself."""
+"""Few positions of many classes are shared out among threads, with the bits of one that a thread has to itself."""
 
 import subprocess
 import sys
@@ -14,13 +14,19 @@ RANDOM = np.random.default_rng(11)
 LOGITS = RANDOM.normal(0, 3, (1, CLASSES)).astype(np.float32)
 PROBABILITIES = RANDOM.dirichlet(np.ones(CLASSES), 1)
 WEIGHT = RANDOM.uniform(0, 2, CLASSES)
+COLUMNS = RANDOM.normal(0, 3, (CLASSES, 2, 5)).astype(np.float32)  # classes first: positions lie side by side
+PLACES = np.array([[0, CLASSES - 1, -100, 16_384, 65_535], [65_536, 131_072, 7, 8, 131_071]])
 STRIDED = np.repeat(LOGITS, 2, axis=1)[:, ::2]
 LAST, FIRST = np.array([CLASSES - 1]), np.array([0])
 
 
-def in_place(logits: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
+def in_place(logits: np.ndarray, target: np.ndarray, axis: int = 1) -> tuple[float, np.ndarray]:
     copy = logits.copy()
-    return crossent.cross_entropy_with_grad(copy, target, out=copy)
+    return crossent.cross_entropy_with_grad(copy, target, out=copy, axis=axis)
+
+
+def scores(logits: np.ndarray, target: np.ndarray, axis: int = 0) -> tuple[np.ndarray, ...]:
+    return tuple(crossent.score(logits, target, axis=axis).to_dict().values())
 
 
 CALLS: dict[str, Callable[[], Any]] = {
@@ -35,6 +41,23 @@ CALLS: dict[str, Callable[[], Any]] = {
     "probabilities": lambda: crossent.cross_entropy_with_grad(LOGITS, PROBABILITIES, WEIGHT, label_smoothing=0.1),
     "ignored": lambda: crossent.cross_entropy_with_grad(LOGITS, LAST, ignore_index=CLASSES - 1, reduction="sum"),
     "strided classes": lambda: crossent.cross_entropy_with_grad(STRIDED, LAST),
+    "columns": lambda: crossent.cross_entropy_with_grad(COLUMNS, PLACES, axis=0, reduction="none"),
+    "columns, float64": lambda: crossent.cross_entropy_with_grad(COLUMNS.astype(np.float64), PLACES, axis=0),
+    "columns, float16": lambda: crossent.cross_entropy_with_grad(COLUMNS.astype(np.float16), PLACES, axis=0),
+    "columns in place": lambda: in_place(COLUMNS, PLACES, axis=0),
+    "columns, smoothing and weights": lambda: crossent.cross_entropy_with_grad(
+        COLUMNS, PLACES, WEIGHT, label_smoothing=0.1, axis=0
+    ),
+    "columns, probabilities": lambda: crossent.cross_entropy_with_grad(
+        COLUMNS[:, 0], np.repeat(PROBABILITIES.T, 5, axis=1), WEIGHT, axis=0
+    ),
+    "columns to rows": lambda: crossent.cross_entropy_with_grad(
+        COLUMNS[:, 1], PLACES[1], axis=0, out=np.empty((5, CLASSES), np.float32).T
+    ),
+    "columns in two lines": lambda: crossent.cross_entropy_with_grad(COLUMNS[..., :3], PLACES[:, :3], axis=0),
+    "columns, score": lambda: scores(COLUMNS, PLACES),
+    "score": lambda: scores(LOGITS, LAST, axis=1),
+    "columns, softmax": lambda: crossent.softmax(COLUMNS, axis=0),
     "single sample": lambda: crossent.cross_entropy_with_grad(LOGITS[0], CLASSES // 2),
     "nan": lambda: crossent.cross_entropy_with_grad(np.where(LOGITS < 9, LOGITS, np.nan), LAST),
     "large offset": lambda: crossent.cross_entropy_with_grad(LOGITS + np.float32(1e7), LAST),
@@ -56,10 +79,10 @@ def bits(result: Any) -> list[bytes]:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_one_row(name: str, threads: Callable[[int], None]) -> None:
+def test_one_position_after_another(name: str, threads: Callable[[int], None]) -> None:
     threads(1)
     expected = bits(CALLS[name]())
-    threads(2)
+    threads(3)
     assert bits(CALLS[name]()) == expected
 
 

@@ -170,12 +170,12 @@ constexpr Column<Coefficients> row_coefficients[] = {
     &Coefficients::scale,   &Coefficients::target_gradient, &Coefficients::substitute};
 
 template <class Columns, int n>
-void take_row(const Columns& columns, const Column<Columns> (&list)[n], double (&row)[n]) {
-  for (int i = 0; i < n; ++i) row[i] = (columns.*list[i])[0];
+void take_row(const Columns& columns, ptrdiff_t p, const Column<Columns> (&list)[n], double (&row)[n]) {
+  for (int i = 0; i < n; ++i) row[i] = (columns.*list[i])[p];
 }
 template <class Columns, int n>
-void put_row(const double (&row)[n], const Column<Columns> (&list)[n], Columns& columns) {
-  for (int i = 0; i < n; ++i) (columns.*list[i])[0] = row[i];
+void put_row(const double (&row)[n], const Column<Columns> (&list)[n], Columns& columns, ptrdiff_t p) {
+  for (int i = 0; i < n; ++i) (columns.*list[i])[p] = row[i];
 }
 
 }  // namespace

@@ -43,38 +43,76 @@ class SegmentKernel {
     return result_;
   }
 
-  // One stage of run() for a single position, or a part of it.
+  // One stage of run() for positions whose classes are shared out.
   SegmentResult run_shared() {
-    const SharedRow& shared = *segment_.shared;
-    if (shared.stage == SharedRow::Stage::write) {
-      in_.positions = 1;
-      statistics_.maximum[0] = shared.output->maximum;
-      in_.targets.index[0] = shared.output->target;
-      put_row(shared.output->value, row_coefficients, coefficients_);
-      coefficients_.most_substitute = coefficients_.substitute[0];
-      refer_to_maxima<T>(statistics_, references_, 0);
-      SegmentWriter<E>(in_, references_, coefficients_, kept_).write(shared.first_class, shared.end_class);
-      return finished();
-    }
-    read_batch(0, 1);
-    if (shared.stage == SharedRow::Stage::reduce) {
-      for (ptrdiff_t c = shared.first_class; c < shared.end_class; c += chunk_classes) {
-        reduce_chunk(c, statistics_);
-        take_row(statistics_, row_statistics, shared.chunks[c / chunk_classes].value);
+    const ptrdiff_t step = in_.positions_per_batch();
+    for (ptrdiff_t first = 0; first < segment_.positions; first += step) {
+      const ptrdiff_t left = segment_.positions - first;
+      read_batch(first, left < step ? left : step);
+      switch (segment_.shared->stage) {
+        case SharedClasses::Stage::reduce:
+          reduce_shared();
+          break;
+        case SharedClasses::Stage::finish:
+          finish_shared();
+          break;
+        case SharedClasses::Stage::write:
+          write_shared();
+          break;
       }
-      return finished();
     }
-    put_row(shared.chunks[0].value, row_statistics, statistics_);
-    for (ptrdiff_t c = chunk_classes; c < problem_.classes; c += chunk_classes) {
-      put_row(shared.chunks[c / chunk_classes].value, row_statistics, next_);
-      merge<T>(statistics_, next_, 1, is_score());
-    }
-    refer_to_maxima<T>(statistics_, references_, 0);
-    finish_batch();
-    shared.output->maximum = statistics_.maximum[0];
-    shared.output->target = in_.targets.index[0];
-    take_row(coefficients_, row_coefficients, shared.output->value);
     return finished();
+  }
+
+  double (&shared_statistics(ptrdiff_t p, ptrdiff_t c))[8] {
+    return segment_.shared->chunks[(in_.first + p) * chunks_of_row(problem_.classes) + c / chunk_classes].value;
+  }
+  RowOutput& shared_output(ptrdiff_t p) { return segment_.shared->output[in_.first + p]; }
+
+  void reduce_shared() {
+    for (ptrdiff_t c = segment_.shared->first_class; c < segment_.shared->end_class; c += chunk_classes) {
+      reduce_chunk(c, statistics_);
+      for (ptrdiff_t p = 0; p < in_.positions; ++p) {
+        take_row(statistics_, p, row_statistics, shared_statistics(p, c));
+      }
+    }
+  }
+
+  void finish_shared() {
+    for (ptrdiff_t c = 0; c < problem_.classes; c += chunk_classes) {
+      for (ptrdiff_t p = 0; p < in_.positions; ++p) {
+        put_row(shared_statistics(p, c), row_statistics, c == 0 ? statistics_ : next_, p);
+      }
+      if (c > 0) merge<T>(statistics_, next_, in_.positions, is_score());
+    }
+    refer_to_all_maxima();
+    finish_batch();
+    for (ptrdiff_t p = 0; p < in_.positions; ++p) {
+      RowOutput& output = shared_output(p);
+      output.maximum = statistics_.maximum[p];
+      output.target = in_.targets.index[p];
+      take_row(coefficients_, p, row_coefficients, output.value);
+    }
+  }
+
+  // With the targets that the losses have been computed with.
+  void write_shared() {
+    coefficients_.most_substitute = 0;
+    for (ptrdiff_t p = 0; p < in_.positions; ++p) {
+      const RowOutput& output = shared_output(p);
+      statistics_.maximum[p] = output.maximum;
+      in_.targets.index[p] = output.target;
+      put_row(output.value, row_coefficients, coefficients_, p);
+      const double substitute = coefficients_.substitute[p];
+      if (substitute > coefficients_.most_substitute) coefficients_.most_substitute = substitute;
+    }
+    refer_to_all_maxima();
+    SegmentWriter<E>(in_, references_, coefficients_, kept_)
+        .write(segment_.shared->first_class, segment_.shared->end_class);
+  }
+
+  void refer_to_all_maxima() {
+    for (ptrdiff_t p = 0; p < in_.positions; p += lanes<T>) refer_to_maxima<T>(statistics_, references_, p);
   }
 
   void finish_batch() {
@@ -97,9 +135,7 @@ class SegmentKernel {
       reduce_chunk(c, next_);
       merge<T>(statistics_, next_, in_.positions, is_score());
     }
-    if (problem_.classes > chunk_classes && segment_.output.data) {
-      for (ptrdiff_t p = 0; p < in_.positions; p += lanes<T>) refer_to_maxima<T>(statistics_, references_, p);
-    }
+    if (problem_.classes > chunk_classes && segment_.output.data) refer_to_all_maxima();
   }
 
   void reduce_chunk(ptrdiff_t c, Statistics& out) {

@@ -27,7 +27,7 @@ class SegmentWriter {
         coefficients_(coefficients),
         kept_(kept) {}
 
-  // Classes first … end - 1; all of them but for a row that is shared out.
+  // Classes first … end - 1; all of them unless they are shared out.
   void write(ptrdiff_t first, ptrdiff_t end) {
     first_class_ = first;
     end_class_ = end;
@@ -67,9 +67,10 @@ class SegmentWriter {
       for (ptrdiff_t p = 0; p < in_.positions; ++p) write_chunk_of_row<O, logarithm>(p, c, classes);
     }
     for (ptrdiff_t p = 0; p < in_.positions; ++p) {
-      const ptrdiff_t y = in_.targets.index[p];
-      if (y < first_class_ || y >= end_class_ || !(coefficients_.substitute[p] >= is_computed)) continue;
-      if (!is_kept(p)) store_one<O>(output<O>(p, y), (T)coefficients_.target_gradient[p]);
+      const ptrdiff_t c = in_.targets.index[p];
+      if (is_written_here(c) && coefficients_.substitute[p] >= is_computed && !is_kept(p)) {
+        store_one<O>(output<O>(p, c), (T)coefficients_.target_gradient[p]);
+      }
     }
   }
 
@@ -122,6 +123,8 @@ class SegmentWriter {
     write_row<Plain, Plain, logarithm>(x, x, classes, terms, references_, coefficients_, p, 0, false);
   }
 
+  bool is_written_here(ptrdiff_t c) const { return first_class_ <= c && c < end_class_; }
+
   bool is_kept(ptrdiff_t p) const { return in_.kept_terms && kept_.factor[p] != 0; }
 
   template <class O, bool logarithm>
@@ -129,11 +132,11 @@ class SegmentWriter {
     const auto write = [&](const auto& terms) {
       if (in_.path == Path::columns) {
         using Y = OutputInPlace<O>;
-        auto* y = output<Y>(0, 0);
-        write_columns<Direct, Y, logarithm>(in_.template logits<Direct>(0, 0), segment_.logits.class_stride, y,
-                                            segment_.output.class_stride, problem_.classes, in_.positions, terms,
+        write_columns<Direct, Y, logarithm>(in_.template logits<Direct>(0, first_class_), segment_.logits.class_stride,
+                                            output<Y>(0, first_class_), segment_.output.class_stride,
+                                            end_class_ - first_class_, in_.positions, terms.from_class(first_class_),
                                             references_, coefficients_);
-        store_target_gradients<Y>(y, 1, segment_.output.class_stride);
+        store_target_gradients<Y>(output<Y>(0, 0), 1, segment_.output.class_stride);
       } else {
         write_columns<Plain, Plain, logarithm>(in_.scratch_logits, batch_positions, in_.scratch_logits, batch_positions,
                                                problem_.classes, in_.positions, terms, references_, coefficients_);
@@ -152,8 +155,10 @@ class SegmentWriter {
   template <class O>
   void store_target_gradients(typename O::Storage* y, ptrdiff_t position_stride, ptrdiff_t class_stride) {
     for (ptrdiff_t p = 0; p < in_.positions; ++p) {
-      if (in_.targets.index[p] < 0 || !(coefficients_.substitute[p] >= is_computed)) continue;
-      store_one<O>(y + p * position_stride + in_.targets.index[p] * class_stride, (T)coefficients_.target_gradient[p]);
+      const ptrdiff_t c = in_.targets.index[p];
+      if (is_written_here(c) && coefficients_.substitute[p] >= is_computed) {
+        store_one<O>(y + p * position_stride + c * class_stride, (T)coefficients_.target_gradient[p]);
+      }
     }
   }
 

@@ -62,11 +62,22 @@ def latency_of_control_c() -> None:
     target = np.zeros(1 << 26, np.int64)
     out = np.empty((1, 100_000_000), np.float32)
     out[:] = 0
+    columns = np.zeros((10_000_000, 16), np.float32)
+    strided = np.zeros((3, 16_000_000, 2), np.float32)[..., 0]
     calls: dict[str, Callable[[], object]] = {
         "rows": lambda: crossent.cross_entropy(rows, target),
         "probabilities": lambda: crossent.cross_entropy(rows, rows),
         "one row of 1e8 classes, again and again": lambda: [
             crossent.cross_entropy_with_grad(out, [0], out=out) for _ in range(1000)
+        ],
+        "16 columns of 1e7 classes, again and again": lambda: [
+            crossent.cross_entropy_with_grad(columns, target[:16], axis=0, out=columns) for _ in range(1000)
+        ],
+        "every second of 3.2e7 classes, again and again": lambda: [
+            crossent.score(strided, [0] * 3) for _ in range(1000)
+        ],
+        "16 columns of 1e6 classes, again and again": lambda: [
+            crossent.score(columns[:1_000_000], target[:16], axis=0) for _ in range(1000)
         ],
         "binary": lambda: crossent.binary_cross_entropy_with_logits(rows, rows),
     }
