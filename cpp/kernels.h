@@ -48,7 +48,7 @@ struct Plane {
 
 // What a chunk of a row's classes is reduced to; see simd/statistics.h.
 struct RowStatistics {
-  double value[8];
+  double value[10];
 };
 
 // What the output of a row is computed with; see simd/finish.h.

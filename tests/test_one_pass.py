@@ -15,7 +15,7 @@ from crossent import _core
 
 INF, NAN, ALL = np.inf, np.nan, slice(None)
 #: Beyond which a logit is not ordinary, or doesn't matter: of floats, of doubles.
-BOUNDS = (-300, -104, -87, 80, -2300, -745, -700, 680)
+BOUNDS = (-300, -104, -87, -42, 42, 80, -2300, -745, -700, -350, 350, 680)
 
 
 class Change(NamedTuple):
@@ -46,6 +46,9 @@ CHANGES = [
     *(Change([], [], shift) for shift in (-30000, -60, 60, 30000)),
     Change(7, 75, shift=-30),  # confident
     Change(250, 35, shift=-60),
+    Change(250, 41, shift=-25),
+    Change([], [], shift=-25),
+    Change([5, 130, 131, 255], 41.5, shift=-20),
     *(Change([17, 99], [40, 40 - gap]) for gap in (120, 124.99999, 125, 125.00001, 127, 650)),
     *(Change(17, np.nextafter(bound, to, dtype="float32")) for bound in BOUNDS for to in (-INF, INF)),
     *(Change(17, bound) for bound in BOUNDS),
@@ -62,9 +65,14 @@ def changed_rows(classes: int, dtype: str) -> Array:
     return rows.astype(cases.DTYPES[dtype].dtype)
 
 
-def results(logits: Array, target: Array) -> tuple[Array, Array]:
+def score(logits: Array, target: Array) -> list[Array]:
+    columns = crossent.score(logits, target).to_dict()
+    return [np.asarray(columns[name]) for name in sorted(columns)]
+
+
+def results(logits: Array, target: Array) -> list[Array]:
     loss, grad = crossent.cross_entropy_with_grad(logits, target, reduction="none")
-    return np.asarray(loss), np.ascontiguousarray(grad)
+    return [np.asarray(loss), np.ascontiguousarray(grad), *score(logits, target)]
 
 
 @pytest.mark.usefixtures("instruction_set")
@@ -114,6 +122,24 @@ def test_rows_near_the_bounds(dtype: str, smoothing: float) -> None:
             assert mean == crossent.cross_entropy(
                 np.asfortranarray(rows[i : i + 1]), target[i : i + 1], label_smoothing=smoothing
             )
+
+
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 42), ("float64", 350)])
+def test_scores_near_the_bounds(dtype: str, bound: float) -> None:
+    """Where the square of an exponential is about to be no normal number any more, and where gaps are tiny."""
+    random = np.random.default_rng(0)
+    for maximum, gap in [(b + at, gap) for b in (-bound + 1, bound) for at in (-1, 0, 1) for gap in (1, 2 * bound - 1)]:
+        rows = (maximum - gap + random.uniform(0, 1, (16, 300))).astype(dtype)
+        rows[:, 7] = maximum
+        target = random.integers(300, size=16)
+        for by_row, by_column in zip(score(rows, target), score(np.asfortranarray(rows), target), strict=True):
+            assert np.array_equal(by_row, by_column), (maximum, gap)
+    for scale in (1e-3, 1e-12, 1e-30, 1e-38, 1e-45):
+        rows = (random.normal(size=(16, 300)) * scale).astype(dtype)
+        rows[:, 7] = 3 * scale
+        for by_row, by_column in zip(score(rows, target), score(np.asfortranarray(rows), target), strict=True):
+            assert np.array_equal(by_row, by_column), scale
 
 
 @pytest.mark.usefixtures("instruction_set")

@@ -162,9 +162,9 @@ inline void store_figure(const Segment& segment, void* figures, ptrdiff_t positi
 }
 
 // What of a position is on its way from one thread to others as RowStatistics and RowOutput.
-constexpr Column<Statistics> row_statistics[] = {&Statistics::maximum, &Statistics::rest,   &Statistics::count,
-                                                 &Statistics::linear,  &Statistics::mass,   &Statistics::is_used,
-                                                 &Statistics::gaps,    &Statistics::squares};
+constexpr Column<Statistics> row_statistics[] = {
+    &Statistics::maximum, &Statistics::rest, &Statistics::count,   &Statistics::linear, &Statistics::mass,
+    &Statistics::is_used, &Statistics::gaps, &Statistics::squares, &Statistics::place,  &Statistics::ahead};
 constexpr Column<Coefficients> row_coefficients[] = {
     &Coefficients::log_sum, &Coefficients::term_factor,     &Coefficients::multiplier, &Coefficients::exponent,
     &Coefficients::scale,   &Coefficients::target_gradient, &Coefficients::substitute};

@@ -5,8 +5,8 @@
 //   tile     few classes: the batch is turned around in registers first, then treated as columns
 //   columns  positions side by side in memory, as in (N, C, H, W) or Fortran order
 //   rows     classes side by side in memory
-//   gather   any other strides, a temperature, a half precision that has to be converted first or is for more than
-//            plain class indices: a chunk of classes at a time is brought side by side, then treated as a row
+//   gather   any other strides, a temperature, a half precision that has to be converted first or has targets by
+//            class: a chunk of classes at a time is brought side by side, then treated as a row
 #pragma once
 
 #include "targets.h"
@@ -22,13 +22,23 @@ constexpr ptrdiff_t classes_of_chunk(const Problem& problem, ptrdiff_t c) {
   return problem.classes - c < chunk_classes ? problem.classes - c : chunk_classes;
 }
 
-// Whether a row of E is computed on where it lies: a half precision is, for plain class indices.
+// Whether a row of E is computed on where it lies: a half precision is, for plain class indices, and for scores where
+// one pass is enough (one_pass.h).
+constexpr bool scores_halves_in_place = parts == 1;
 template <class E, class Terms>
-constexpr bool rows_are_in_place = sizeof(typename E::Storage) >= 4 || Terms::is_plain;
+constexpr bool rows_are_in_place =
+    sizeof(typename E::Storage) >= 4 || Terms::is_plain || (Terms::has_scores && scores_halves_in_place);
 
 // Whether the terms that have been summed may be kept for the output.
 template <class Terms>
 constexpr bool may_keep_terms = !CROSSENT_IS_SMALL && !Terms::has_scores && !Terms::has_mass;
+
+// A target's class, counted from the first of a chunk on, where it may be outside, and its logit.
+template <class T>
+struct Own {
+  ptrdiff_t index;
+  T logit;
+};
 
 // T is what is computed in. Nothing here is compiled for each element in memory but what is a template of it, E; R is
 // that of rows, which is T's own once they are gathered.
@@ -85,6 +95,14 @@ class SegmentInput {
       const T logit = load_one<E>(logits<E>(p, targets.index[p] < 0 ? 0 : targets.index[p]));
       targets.logit[p] = (double)(is_divided(problem) ? logit / (T)problem.temperature : logit);
     }
+  }
+
+  // The target of a position, seen from a chunk of its row: read there if that is the whole row, else read before.
+  template <class R>
+  Own<T> own(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) const {
+    const ptrdiff_t index = targets.index[p];
+    const bool is_whole = classes == problem.classes;
+    return {index - c, is_whole ? load_one<R>(row<R>(p, 0, classes) + index) : (T)targets.logit[p]};
   }
 
   template <class E>
@@ -186,7 +204,8 @@ class SegmentInput {
     if (is_few) return Path::tile;
     const bool is_row = x.class_stride == 1 && (!y.data || y.class_stride == 1);
     const bool has_base = s.problem->base && !s.problem->base_is_zero;
-    const bool is_converted = is_half && (s.problem->operation == Operation::score || q.data || has_base);
+    const bool is_score = s.problem->operation == Operation::score;
+    const bool is_converted = is_half && (q.data || has_base || (is_score && !scores_halves_in_place));
     return is_row && !is_converted ? Path::rows : Path::gather;
   }
 

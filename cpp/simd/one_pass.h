@@ -7,6 +7,7 @@
 // vanishes there or the other way round, and while nothing on the way to one is rounded as a denormal: see Ordinary.
 #pragma once
 
+#include "rank.h"
 #include "reduce.h"
 
 namespace crossent::CROSSENT_ISA {
@@ -22,7 +23,7 @@ constexpr ptrdiff_t least_classes_of_one_pass = 256;  // rows of 100 take longer
 // normal, or so small that the sum it goes into is the power itself: with b bits in a mantissa the latter is so for
 // |r| < 2^-(b + 2), and for greater r the former, here and in units of the maximum times 2^-headroom, as long as the
 // power is 2^-100 (double: 2^-967) at least.
-template <class T>
+template <class T, bool scores = false>
 struct Ordinary;
 template <>
 struct Ordinary<float> {
@@ -31,6 +32,12 @@ struct Ordinary<float> {
 template <>
 struct Ordinary<double> {
   static constexpr double vanishing = -2300, least = -670, largest = 680, gap = 1015;
+};
+// Scores have exp(x)^2 as well, which is normal within these, here and in units of the maximum times 2^-headroom. So is
+// exp(x) · (m - x) unless it is m - x itself, for x so small that exp(x) is 1.
+template <class T>
+struct Ordinary<T, true> : Ordinary<T> {
+  static constexpr T least = sizeof(T) == 4 ? -42 : -350, largest = -least, gap = 2 * largest;
 };
 
 template <class T>
@@ -53,13 +60,22 @@ struct Extremes {
   Vec<T> largest, least;
 };
 
+// A whole group.
+template <class T, bool scores>
+struct Group : GroupPart<T> {};
+template <class T>
+struct Group<T, true> : GroupPart<T> {
+  Vec<T> gaps, squares;  // see ScoresOfGroup
+};
+
 // The groups of a row, one after another. With `keeps` every exp(x) goes to `kept` as well.
-template <class E, bool keeps, class T>
-CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t classes, GroupPart<T>* groups,
+template <class E, bool keeps, bool scores, class T>
+CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t classes, Group<T, scores>* group,
                                        [[maybe_unused]] T* kept) {
   const Vec<T> zero = splat<T>(0), vanishing = splat(Ordinary<T>::vanishing);
   constexpr ptrdiff_t elements_ahead = bytes_ahead / sizeof(typename E::Storage);
   Extremes<T> row = {splat(-(T)__builtin_inf()), splat((T)__builtin_inf())};
+  ScoresOfGroup<T, group_terms> scores_of_group(vanishing);
   each_group<E, true>(
       x, classes,
       [&](const Vec<T>& x_lanes, ptrdiff_t c, int v, FirstLanes) __attribute__((always_inline)) {
@@ -67,75 +83,115 @@ CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t c
         const auto counts = not_less(x_lanes, vanishing);
         row.least = select(counts, min(x_lanes, row.least), row.least);
         GroupPart<T> part{select(counts, exp_of_ordinary(x_lanes), zero), x_lanes};
+        if constexpr (scores) {
+          part.maximum = max(x_lanes, vanishing);
+          scores_of_group.put(v, part.sum, part.maximum);
+        }
         if constexpr (keeps) store(kept + c + v * lanes<T>, part.sum);
         return part;
       },
-      [&](const GroupPart<T>& group) __attribute__((always_inline)) {
-        row.largest = max(group.maximum, row.largest);
-        *groups++ = group;
+      [&](const GroupPart<T>& sums, [[maybe_unused]] ptrdiff_t used) __attribute__((always_inline)) {
+        row.largest = max(sums.maximum, row.largest);
+        group->sum = sums.sum;
+        group->maximum = sums.maximum;
+        if constexpr (scores) {
+          const auto [gaps, squares] = scores_of_group.take(sums.maximum, used);
+          group->gaps = gaps;
+          group->squares = squares;
+        }
+        ++group;
       });
   return row;
 }
 
-// Lanes of groups that hold their row's maximum, up to a vector of them, to be summed again without it.
-template <class T>
+// Lanes of groups that hold their row's maximum, up to a vector of them, to be summed again without it. With `scores`
+// the maximum's place is found on the way.
+template <class T, bool scores>
 class MaximumLanes {
  public:
   bool are_full() const { return used_ == lanes<T>; }
 
-  // A lane of a group of `classes` classes from x on, whose sum is to be mended; and how often its row has the maximum.
+  // A lane of a group of `classes` classes of position p, from class c at x on: its sums are to be mended.
   template <class E>
-  void put(const typename E::Storage* x, ptrdiff_t classes, T maximum, T* sum, double* count) {
+  void put(const typename E::Storage* x, ptrdiff_t c, ptrdiff_t classes, T maximum, Group<T, scores>& group,
+           ptrdiff_t lane, Statistics& out, ptrdiff_t p) {
     for (int v = 0; v < group_terms; ++v) {
       x_[v][used_] = v * lanes<T> < classes ? load_one<E>(x + v * lanes<T>) : -(T)__builtin_inf();
     }
     maximum_[used_] = maximum;
-    sum_[used_] = sum;
-    count_[used_++] = count;
+    sum_[used_] = reinterpret_cast<T*>(&group.sum) + lane;
+    count_[used_] = out.count + p;
+    if constexpr (scores) {
+      squares_[used_] = reinterpret_cast<T*>(&group.squares) + lane;
+      place_[used_] = out.place + p;
+      first_class_[used_] = c;
+    }
+    ++used_;
   }
 
   __attribute__((noinline)) void sum_again() {
     const Vec<T> zero = splat<T>(0), one = splat<T>(1), maximum = load(maximum_);
-    Vec<T> count = zero;
+    Vec<T> count = zero, square = zero, place = splat<T>(group_terms);
     const Vec<T> sum = tree_sum<group_terms>(CROSSENT_EACH(v) {
       const Vec<T> x = load(x_[v]);
       const auto is_maximum = equal(x, maximum);
       count = count + select(is_maximum, one, zero);
       const Vec<T> e = select(not_less(x, splat(Ordinary<T>::vanishing)), exp_of_ordinary(x), zero);
-      return select(is_maximum, zero, e);
+      const Vec<T> rest = select(is_maximum, zero, e);
+      if constexpr (scores) {
+        square = fma(rest, rest, square);
+        place = min(select(is_maximum, splat<T>(v), place), place);
+      }
+      return rest;
     });
-    alignas(64) T sums[lanes<T>], counts[lanes<T>];
-    store(sums, sum);
+    put_back(sum, sum_);
+    if constexpr (scores) put_back(square, squares_);
+    alignas(64) T counts[lanes<T>], places[lanes<T>];
     store(counts, count);
+    store(places, place);
     for (int i = 0; i < used_; ++i) {
-      *sum_[i] = sums[i];
       *count_[i] += counts[i];
+      if constexpr (scores) {
+        const double found = (double)(first_class_[i] + (ptrdiff_t)places[i] * lanes<T>);
+        *place_[i] = found < *place_[i] ? found : *place_[i];
+      }
     }
     used_ = 0;
   }
 
  private:
+  void put_back(const Vec<T>& sums, T* const (&to)[lanes<T>]) const {
+    alignas(64) T sum[lanes<T>];
+    store(sum, sums);
+    for (int i = 0; i < used_; ++i) *to[i] = sum[i];
+  }
+
   alignas(64) T x_[group_terms][lanes<T>] = {}, maximum_[lanes<T>] = {};
-  T* sum_[lanes<T>];
-  double* count_[lanes<T>];
+  T *sum_[lanes<T>], *squares_[lanes<T>];
+  double *count_[lanes<T>], *place_[lanes<T>];
+  ptrdiff_t first_class_[lanes<T>];
   int used_ = 0;
 };
 
 // Whether positions can be summed in one pass whose largest logits, and the least of all of them, these are.
-template <class T>
+template <class Bound, class T>
 CROSSENT_INLINE bool are_ordinary(const Vec<T>& largest, T least) {
-  using Bound = Ordinary<T>;
   const Vec<T> all_least = splat(least);
   const uint32_t others = bits_of(less(splat(Bound::largest), largest)) | bits_of(less(largest, splat(Bound::least))) |
                           bits_of(less(splat(Bound::gap), largest - all_least));
   return others == 0 && least >= Bound::least;
 }
 
-// reduce_rows() for ordinary logits without targets by class. Where terms are kept, their unit is 1.
-template <class E, bool keeps>
+// reduce_rows() for ordinary logits without targets by class, for scores with rank_rows(). Where terms are kept, their
+// unit is 1.
+template <class E, bool keeps, bool scores>
 class OnePass {
   using T = typename E::Real;
-  static constexpr ptrdiff_t width = lanes<T>, group_classes = width * group_terms, most_groups = 256;
+  using Bound = Ordinary<T, scores>;
+  static constexpr ptrdiff_t width = lanes<T>, group_classes = width * group_terms;
+  // Of the rows taken together, which leave room for them in the first cache; or of one long row.
+  static constexpr ptrdiff_t groups_at_once = scores ? 64 : 256, groups_of_chunk = chunk_classes / group_classes;
+  static constexpr ptrdiff_t most_groups = groups_at_once < groups_of_chunk ? groups_of_chunk : groups_at_once;
 
  public:
   OnePass(const SegmentInput<T>& in, ptrdiff_t c, ptrdiff_t classes, ptrdiff_t first)
@@ -148,9 +204,15 @@ class OnePass {
 
   // False, and nothing to rely on, if there are other logits.
   bool reduce(References<T>& references, Statistics& out) {
-    const ptrdiff_t at_once = groups_ * width <= most_groups ? width : most_groups / groups_;
+    const ptrdiff_t rows = groups_at_once / groups_, at_once = rows < 1 ? 1 : rows < width ? rows : width;
     for (ptrdiff_t i = 0; i < width; ++i) {
       totals_.put(i, Accumulator<T>::of_nothing());
+      if constexpr (scores) {
+        out.place[first_ + i] = (double)in_.problem.classes;
+        ahead_.put(i, splat<T>(0));
+        gaps_.put(i, Accumulator<T>::of_nothing());
+        squares_.put(i, Accumulator<T>::of_nothing());
+      }
       out.maximum[first_ + i] = 0;
       out.count[first_ + i] = is_skipped(i) ? 1 : 0;
     }
@@ -159,6 +221,11 @@ class OnePass {
     }
     refer_to_maxima<T>(out, references, first_);
     totals_.take(out.rest + first_);
+    if constexpr (scores) {
+      gaps_.take(out.gaps + first_);
+      squares_.take(out.squares + first_);
+      add_ahead(out);
+    }
     return use_units_of_rows(references, out);
   }
 
@@ -168,22 +235,23 @@ class OnePass {
 
   // Positions begin … end - 1 from the first on, whose groups there is room for.
   bool reduce_some(ptrdiff_t begin, ptrdiff_t end, Statistics& out) {
-    GroupPart<T> group[most_groups];
+    Group<T, scores> group[most_groups];
     Vec<T> least = splat<T>(0);  // which changes no answer: `gap` exceeds `largest`
     for (ptrdiff_t i = 0; i < width; ++i) {
       Vec<T> largest = splat<T>(0);
       if (i >= begin && i < end && !is_skipped(i)) {
-        const Extremes<T> extremes = row_groups<E, keeps>(row(i), classes_, group + (i - begin) * groups_,
-                                                          keeps ? in_.kept_row(first_ + i) : nullptr);
+        const Extremes<T> extremes = row_groups<E, keeps, scores>(row(i), classes_, group + (i - begin) * groups_,
+                                                                  keeps ? in_.kept_row(first_ + i) : nullptr);
         largest = extremes.largest;
         least = min(extremes.least, least);
+        if constexpr (scores) count_greater(i, largest, out);
       }
       largest_.put(i, largest);
     }
     const Vec<T> largest = largest_.folded([](const auto& a, const auto& b) { return max(a, b); });
     alignas(64) T least_lanes[width];
     store(least_lanes, least);
-    if (!are_ordinary(largest, fold<width>(least_lanes, [](T a, T b) { return a < b ? a : b; }))) return false;
+    if (!are_ordinary<Bound>(largest, fold<width>(least_lanes, [](T a, T b) { return a < b ? a : b; }))) return false;
 
     alignas(64) T maximum[width];
     store(maximum, largest);
@@ -197,22 +265,64 @@ class OnePass {
     maximum_lanes_.sum_again();
     for (ptrdiff_t i = begin; i < end; ++i) {
       if (is_skipped(i)) continue;
-      Accumulator<T> sum = Accumulator<T>::of_nothing();
-      for (ptrdiff_t g = 0; g < groups_; ++g) sum.add(group[(i - begin) * groups_ + g].sum);
+      const ptrdiff_t first_group = (i - begin) * groups_, end_group = first_group + groups_;
+      Accumulator<T> sum = Accumulator<T>::of_nothing(), gaps = sum, squares = sum;
+      const Vec<T> all_maximum = splat(maximum[i]);
+      for (ptrdiff_t g = first_group; g < end_group; ++g) {
+        sum.add(group[g].sum);
+        if constexpr (scores) {
+          using Scores = ScoresOfGroup<T, group_terms>;
+          gaps.add(Scores::gaps_to(all_maximum, group[g].maximum, group[g].sum, group[g].gaps));
+          squares.add(group[g].squares);
+        }
+      }
       totals_.put(i, sum);
+      if constexpr (scores) {
+        gaps_.put(i, gaps);
+        squares_.put(i, squares);
+        if (out.ahead[first_ + i] < 0) count_equal(i, maximum[i], out);
+      }
     }
     return true;
   }
 
-  ptrdiff_t leave_maxima_out(ptrdiff_t i, T maximum, GroupPart<T>* group, ptrdiff_t left, Statistics& out) {
+  // How many classes come before the target's, while the row is in the first cache; -1 if none has a greater logit.
+  void count_greater(ptrdiff_t i, const Vec<T>& largest, Statistics& out) {
+    const ptrdiff_t p = first_ + i;
+    out.ahead[p] = 0;
+    if (in_.targets.index[p] < 0) return;
+    const Own<T> own = in_.template own<E>(p, c_, classes_);
+    if (bits_of(less(splat(own.logit), largest)) == 0) {
+      out.ahead[p] = -1;
+    } else {
+      const Ahead<T> ahead = count_ahead<E>(row(i), classes_, own);
+      ahead_.put(i, ahead.in_lanes);
+      out.ahead[p] = (double)ahead.others;
+    }
+  }
+
+  void add_ahead(Statistics& out) const {
+    alignas(64) double ahead[width];
+    store_doubles<T>(ahead, as_doubles(ahead_.folded([](const auto& a, const auto& b) { return a + b; })));
+    for (ptrdiff_t i = 0; i < width; ++i) out.ahead[first_ + i] += ahead[i];
+  }
+
+  // The same where no logit of the row exceeds the target's.
+  void count_equal(ptrdiff_t i, T maximum, Statistics& out) const {
+    const ptrdiff_t p = first_ + i;
+    const Own<T> own = in_.template own<E>(p, c_, classes_);
+    const bool is_first = maximum < own.logit || out.place[p] == (double)(c_ + own.index);
+    out.ahead[p] = is_first ? 0 : (double)count_ahead<E>(row(i), classes_, own).total();
+  }
+
+  ptrdiff_t leave_maxima_out(ptrdiff_t i, T maximum, Group<T, scores>* group, ptrdiff_t left, Statistics& out) {
     const Vec<T> all_maximum = splat(maximum);
     const auto found_in = [&](ptrdiff_t g) { return bits_of(equal(group[g].maximum, all_maximum)); };
     const auto leave_out = [&](ptrdiff_t g, uint32_t found) {
       for (; found != 0 && --left >= 0; found &= found - 1) {
         const ptrdiff_t lane = __builtin_ctz(found), c = g * group_classes + lane;
         if (maximum_lanes_.are_full()) maximum_lanes_.sum_again();
-        maximum_lanes_.template put<E>(row(i) + c, classes_ - c, maximum, reinterpret_cast<T*>(&group[g].sum) + lane,
-                                       out.count + first_ + i);
+        maximum_lanes_.template put<E>(row(i) + c, c_ + c, classes_ - c, maximum, group[g], lane, out, first_ + i);
       }
     };
     // As a rule it is one group, and which one no processor foresees: it is looked for without a branch.
@@ -238,6 +348,11 @@ class OnePass {
       const Vec<double> rest = scale_by_power_of_two(load(out.rest + first_ + i), load(exponent + i));
       numbers |= bits_of(equal(rest, rest)) << i;
       store(out.rest + first_ + i, rest);
+      if constexpr (scores) {
+        const Vec<double> order = load(exponent + i);
+        store(out.gaps + first_ + i, scale_by_power_of_two(load(out.gaps + first_ + i), order));
+        store(out.squares + first_ + i, scale_by_power_of_two(load(out.squares + first_ + i), order + order));
+      }
     }
     return numbers == (1u << width) - 1;
   }
@@ -247,9 +362,9 @@ class OnePass {
 
   const SegmentInput<T>& in_;
   const ptrdiff_t c_, classes_, groups_, first_, positions_;
-  RowTotals<T> totals_;
-  RowLanes<T> largest_;
-  MaximumLanes<T> maximum_lanes_;
+  RowTotals<T> totals_, gaps_, squares_;
+  RowLanes<T> largest_, ahead_;
+  MaximumLanes<T, scores> maximum_lanes_;
 };
 
 }  // namespace

@@ -32,7 +32,8 @@ CROSSENT_INLINE void prefetch_line(const typename E::Storage* x, int v) {
 }
 
 // Goes through the groups of a row: what term(lanes, c, v, present) makes of the v-th vector from class c on, summed
-// over the group, to take(sum). Absent classes are -inf. Whole groups are written out unless that is said not to pay.
+// over the group, to take(sum, vectors). Absent classes are -inf. Whole groups are written out unless that is said not
+// to pay.
 template <class E, bool is_written_out = parts == 1, class Term, class Take>
 CROSSENT_INLINE void each_group(const typename E::Storage* x, ptrdiff_t classes, const Term& term, const Take& take) {
   using T = typename E::Real;
@@ -45,7 +46,7 @@ CROSSENT_INLINE void each_group(const typename E::Storage* x, ptrdiff_t classes,
     };
   };
   if constexpr (is_written_out) {  // the last group in pairs, whose absent classes are computed as exp(-inf)
-    for (; c + group <= classes; c += group) take(tree_sum<group_terms>(terms_at));
+    for (; c + group <= classes; c += group) take(tree_sum<group_terms>(terms_at), group_terms);
     const ptrdiff_t left = classes - c;
     if (left > 0) {
       const FirstVectors<T, group_terms> present(left);
@@ -57,38 +58,17 @@ CROSSENT_INLINE void each_group(const typename E::Storage* x, ptrdiff_t classes,
         if (left > 6 * width) next_part = next_part + tree_sum<2>(present_terms_at, 6);
         part = part + next_part;
       }
-      take(part);
+      take(part, (left + 2 * width - 1) / (2 * width) * 2);
     }
   } else {
     for (; c < classes; c += group) {
       const FirstVectors<T, group_terms> present(classes - c);
       const ptrdiff_t left = (classes - c + width - 1) / width;
-      take(sum_of_present<group_terms>(left < group_terms ? left : group_terms, present_terms(present)));
+      const ptrdiff_t used = left < group_terms ? left : group_terms;
+      take(sum_of_present<group_terms>(used, present_terms(present)), used);
     }
   }
 }
-
-// What the scores of a group are added up from, once its every exp is on its way: each would wait for the one before.
-template <class T>
-class ScoresOfGroup {
- public:
-  CROSSENT_INLINE ScoresOfGroup() { clear(); }
-  CROSSENT_INLINE void put(int v, const Vec<T>& rest, const Vec<T>& gap) {
-    rest_[v] = rest;
-    gap_[v] = gap;
-  }
-  template <class Sums>
-  CROSSENT_INLINE void move_to(Sums& sums) {
-    repeat<group_terms>(CROSSENT_EACH(v) { sums.add_score(rest_[v], gap_[v]); });
-    clear();
-  }
-
- private:
-  CROSSENT_INLINE void clear() {
-    repeat<group_terms>(CROSSENT_EACH(v) { rest_[v] = gap_[v] = splat<T>(0); });
-  }
-  Vec<T> rest_[group_terms], gap_[group_terms];
-};
 
 // The sums of a row, lane by lane. With `keeps` its first terms go to `kept` as well. Meanwhile the memory gets `next`,
 // as many elements, on their way: between two rows or chunks the hardware would not think of it in time.
@@ -99,27 +79,23 @@ CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::
                                                               const Reference<typename E::Real>& reference,
                                                               [[maybe_unused]] typename E::Real* kept) {
   using T = typename E::Real;
-  constexpr bool scores_wait = Terms::has_scores && parts == 1;
   RunningSums<T, Terms> sums;
-  ScoresOfGroup<T> scores;
+  ScoresOfGroup<T, group_terms> scores(reference.lower);
   each_group<E>(
       x, classes,
       [&](const Vec<T>& x_lanes, ptrdiff_t c, int v, FirstLanes present) __attribute__((always_inline)) {
         prefetch_line<E>(next + c, v);
         Vec<T> t = {};
         if constexpr (Terms::present) t = terms.along_classes(c + v * lanes<T>, present);
-        const auto keep = [&](const Vec<T>& e) __attribute__((always_inline)) {
-          if constexpr (keeps) store(kept + c + v * lanes<T>, e);
-        };
-        return terms_of(x_lanes, t, reference, sums, keep,
-                        [&](const Vec<T>& rest, const Vec<T>& gap) __attribute__((always_inline)) {
-                          scores_wait ? scores.put(v, rest, gap) : sums.add_score(rest, gap);
-                        });
+        return terms_of(x_lanes, t, reference, sums,
+                        [&]([[maybe_unused]] const Vec<T>& e, const Vec<T>& rest, const Vec<T>& shifted)
+                            __attribute__((always_inline)) {
+                              if constexpr (keeps) store(kept + c + v * lanes<T>, e);
+                              if constexpr (Terms::has_scores) scores.put(v, rest, max(reference.lower, shifted));
+                            });
       },
-      [&](const auto& group) __attribute__((always_inline)) {
-        if constexpr (scores_wait) scores.move_to(sums);
-        sums.add(group);
-      });
+      [&](const auto& group, ptrdiff_t used)
+          __attribute__((always_inline)) { add_group(group, reference, scores, used, sums); });
   return sums;
 }
 
@@ -222,10 +198,16 @@ void reduce_few_columns(const typename E::Storage* x, ptrdiff_t class_stride, pt
     const ptrdiff_t left = positions - p;
     const FirstLanes present = first_lanes<T>(left);
     RunningSums<T, Terms> sums;
+    ScoresOfGroup<T, 1> scores(reference.lower);
+    const auto keep = [&]([[maybe_unused]] const Vec<T>& e, const Vec<T>& rest, const Vec<T>& shifted)
+                          __attribute__((always_inline)) {
+                            if constexpr (Terms::has_scores) scores.put(0, rest, max(reference.lower, shifted));
+                          };
     for (ptrdiff_t c = 0; c < classes; ++c) {
       Vec<T> t = {};
       if constexpr (Terms::present) t = terms.along_positions(c, p, left);
-      sums.add(terms_of(load_partial<E>(x + c * class_stride + p, present, 0), t, reference, sums));
+      const auto term = terms_of(load_partial<E>(x + c * class_stride + p, present, 0), t, reference, sums, keep);
+      add_group(term, reference, scores, 1, sums);
     }
     store_columns(sums, p, out);
   }
@@ -246,15 +228,20 @@ void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdif
     RunningSums<T, Terms> lane[width];
     for (ptrdiff_t l = 0; l < used_lanes; ++l) {
       RunningSums<T, Terms> sums;
+      ScoresOfGroup<T, group_terms> scores(reference.lower);
       for (ptrdiff_t c = l; c < classes; c += width * group_terms) {
-        const ptrdiff_t left = (classes - c + width - 1) / width;
-        sums.add(sum_of_present<group_terms>(
-            left < group_terms ? left : group_terms, [&](int v) __attribute__((always_inline)) {
-              const ptrdiff_t k = c + v * width;
-              Vec<T> t = {};
-              if constexpr (Terms::present) t = terms.along_positions(k, p, present);
-              return terms_of(load_partial<E>(x + k * class_stride + p, present, 0), t, reference, sums);
-            }));
+        const ptrdiff_t left = (classes - c + width - 1) / width, used = left < group_terms ? left : group_terms;
+        const auto group = sum_of_present<group_terms>(used, [&](int v) __attribute__((always_inline)) {
+          const ptrdiff_t k = c + v * width;
+          Vec<T> t = {};
+          if constexpr (Terms::present) t = terms.along_positions(k, p, present);
+          return terms_of(load_partial<E>(x + k * class_stride + p, present, 0), t, reference, sums,
+                          [&]([[maybe_unused]] const Vec<T>& e, const Vec<T>& rest, const Vec<T>& shifted)
+                              __attribute__((always_inline)) {
+                                if constexpr (Terms::has_scores) scores.put(v, rest, max(reference.lower, shifted));
+                              });
+        });
+        add_group(group, reference, scores, used, sums);
       }
       lane[l] = sums;
     }

@@ -64,7 +64,7 @@ class SegmentKernel {
     return finished();
   }
 
-  double (&shared_statistics(ptrdiff_t p, ptrdiff_t c))[8] {
+  double (&shared_statistics(ptrdiff_t p, ptrdiff_t c))[10] {
     return segment_.shared->chunks[(in_.first + p) * chunks_of_row(problem_.classes) + c / chunk_classes].value;
   }
   RowOutput& shared_output(ptrdiff_t p) { return segment_.shared->output[in_.first + p]; }
@@ -121,7 +121,7 @@ class SegmentKernel {
               coefficients_);
     if (problem_.operation == Operation::cross_entropy || is_score()) add_losses();
     if (problem_.operation == Operation::logsumexp) write_log_sum_exp();
-    if (is_score()) write_scores<E>(in_, statistics_, coefficients_.log_sum);
+    if (is_score()) write_scores<T>(in_, statistics_, coefficients_.log_sum);
   }
 
   void read_batch(ptrdiff_t first, ptrdiff_t positions) { result_.target_changed |= !in_.move_to(first, positions); }
@@ -140,6 +140,7 @@ class SegmentKernel {
 
   void reduce_chunk(ptrdiff_t c, Statistics& out) {
     const ptrdiff_t classes = classes_of_chunk(problem_, c);
+    if (is_score() && classes < problem_.classes) in_.template read_target_logits<E>();
     if (in_.path == Path::rows) {
       reduce_chunk_of_rows<Direct>(c, classes, out);
     } else if (in_.path == Path::gather) {
@@ -172,19 +173,24 @@ class SegmentKernel {
   void reduce_rows_of_chunk(const Terms& terms, ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
     for (ptrdiff_t p = 0; p < in_.positions; p += lanes<T>) {
       const bool in_one_pass = reduce_in_one_pass<R, keeps>(terms, c, classes, p, out);
-      if (!in_one_pass) reduce_rows<R, keeps>(in_, terms, c, classes, p, references_, out);
+      if (!in_one_pass) {
+        reduce_rows<R, keeps>(in_, terms, c, classes, p, references_, out);
+        if constexpr (Terms::has_scores) rank_rows<R>(in_, c, classes, p, next_rows(p), out);
+      }
       kept_.unit_is_one[p / lanes<T>] = in_one_pass;
     }
   }
 
+  ptrdiff_t next_rows(ptrdiff_t p) const { return in_.positions - p < lanes<T> ? in_.positions : p + lanes<T>; }
+
   // False where that can't be. Then it isn't tried for a while, since the next rows are likely to be of that kind.
   template <class R, bool keeps, class Terms>
   bool reduce_in_one_pass(const Terms&, ptrdiff_t c, ptrdiff_t classes, ptrdiff_t first, Statistics& out) {
-    if constexpr (has_one_pass<R> && Terms::is_plain) {
+    if constexpr (has_one_pass<R> && (Terms::is_plain || Terms::has_scores)) {
       if (classes < least_classes_of_one_pass) return false;
       if (two_passes_left_ > 0) {
         --two_passes_left_;
-      } else if (OnePass<R, keeps>(in_, c, classes, first).reduce(references_, out)) {
+      } else if (OnePass<R, keeps, Terms::has_scores>(in_, c, classes, first).reduce(references_, out)) {
         return true;
       } else {
         two_passes_left_ = 16;
@@ -209,7 +215,10 @@ class SegmentKernel {
       reduce_columns<Direct>(in_.template logits<Direct>(0, c), stride, classes, in_.positions, terms.from_class(c),
                              references_, out);
     };
-    is_score() ? reduce(ScoreTerms{}) : in_.with_terms_of_columns(reduce);
+    if (!is_score()) return in_.with_terms_of_columns(reduce);
+    reduce(ScoreTerms{});
+    if (classes == problem_.classes) in_.template read_target_logits<E>();
+    rank_batch_of_columns<E>(in_, c, classes, out);
   }
 
   void add_losses() {

@@ -26,9 +26,12 @@ struct Statistics {
   alignas(64) double linear[batch_positions];   // sum of t_c · (M - x_c) / linear_unit; M counts as 0 when infinite
   alignas(64) double mass[batch_positions];     // sum of t_c
   alignas(64) double is_used[batch_positions];  // 1 when some t_c is not 0
-  // For scores: the sums over x_c < M of exp(x_c - M) · (M - x_c) and of exp(x_c - M)^2.
+  // For scores: the sums over x_c < M of exp(x_c - M) · (M - x_c) and of exp(x_c - M)^2, and what rank.h finds: the
+  // first class that equals M, or is nan, and how many classes come before the target's.
   alignas(64) double gaps[batch_positions];
   alignas(64) double squares[batch_positions];
+  alignas(64) double place[batch_positions];
+  alignas(64) double ahead[batch_positions];
 };
 
 // A position's column of these arrays.
@@ -42,28 +45,22 @@ template <>
 constexpr Column<Statistics> sum_columns<ScoreTerms>[] = {&Statistics::rest, &Statistics::gaps, &Statistics::squares};
 
 // The sums of a row so far, lane by lane. The mass, of which a gradient's every element is a multiple, is summed in
-// double from the start; what scores need is summed one after another inside a group.
+// double from the start.
 template <class T, class Terms>
 struct RunningSums {
   Accumulator<T> sum[Terms::sums];
   Accumulator<T> mass = Accumulator<T>::of_nothing();
   Vec<T> count = splat<T>(0), is_used = splat<T>(0);
-  Vec<T> gaps_of_group = splat<T>(0), squares_of_group = splat<T>(0);
 
   CROSSENT_INLINE RunningSums() {
     repeat<Terms::sums>(CROSSENT_EACH(i) { sum[i] = Accumulator<T>::of_nothing(); });
   }
-  CROSSENT_INLINE void add_score(const Vec<T>& rest, const Vec<T>& gap) {
-    gaps_of_group = fma(rest, gap, gaps_of_group);
-    squares_of_group = fma(rest, rest, squares_of_group);
-  }
   CROSSENT_INLINE void add(const Sums<T, Terms::tree_sums>& group) {
     repeat<Terms::tree_sums>(CROSSENT_EACH(i) { sum[i].add(group.sum[i]); });
-    if constexpr (Terms::has_scores) {
-      sum[1].add(gaps_of_group);
-      sum[2].add(squares_of_group);
-      gaps_of_group = squares_of_group = splat<T>(0);
-    }
+  }
+  CROSSENT_INLINE void add_scores(const Vec<T>& gaps, const Vec<T>& squares) {
+    sum[1].add(gaps);
+    sum[2].add(squares);
   }
   friend CROSSENT_INLINE RunningSums operator+(const RunningSums& a, const RunningSums& b) {
     RunningSums both;
@@ -139,18 +136,92 @@ __attribute__((noinline)) void refer_to_maxima(Statistics& s, References<T>& ref
   store_doubles<T>(s.inverse_unit + p, inverse_unit);
 }
 
-// One vector of logits x, with its targets t, as terms of the sums; keep(exp(x - M)) gets the first of them with the
-// maximum's own. For scores, add_score(rest, gap) is called too.
-template <class T, class Terms, class Keep, class AddScore>
+// A vector in a register, or in memory, where GCC would copy a struct of several registers word by word.
+template <class T, bool in_register>
+struct Slot {
+  alignas(64) T value[lanes<T>];
+  CROSSENT_INLINE void put(const Vec<T>& a) { store(value, a); }
+  CROSSENT_INLINE Vec<T> get() const { return load(value); }
+};
+template <class T>
+struct Slot<T, true> {
+  Vec<T> value;
+  CROSSENT_INLINE void put(const Vec<T>& a) { value = a; }
+  CROSSENT_INLINE Vec<T> get() const { return value; }
+};
+
+// What scores need of a group of up to `terms` terms e of logits x < M, lane by lane: with the group's largest logit m
+//     sum of e · (M - x) = sum of e · (m - x) + (M - m) · sum of e,
+// whose parts are all positive, and where M can be told later.
+template <class T, int terms>
+class ScoresOfGroup {
+ public:
+  // For logits of at least `least`, a finite number.
+  CROSSENT_INLINE explicit ScoresOfGroup(const Vec<T>& least) {
+    least_.put(least);
+    clear();
+  }
+
+  CROSSENT_INLINE void put(int v, const Vec<T>& e, const Vec<T>& x) {
+    e_[v].put(e);
+    x_[v].put(x);
+  }
+  struct Sums {
+    Vec<T> gaps, squares;
+  };
+  // The gaps to m, of the first `used` terms. All are known by then, so that no exp waits for these sums.
+  CROSSENT_INLINE Sums take(const Vec<T>& largest, ptrdiff_t used) {
+    Sums sums = {splat<T>(0), splat<T>(0)};
+    each(used, [&](int v) __attribute__((always_inline)) {
+      const Vec<T> e = e_[v].get();
+      if constexpr (terms > 1) sums.gaps = fma(e, largest - x_[v].get(), sums.gaps);
+      sums.squares = fma(e, e, sums.squares);
+    });
+    clear();
+    return sums;
+  }
+  CROSSENT_INLINE Vec<T> largest(ptrdiff_t used) const {
+    Vec<T> largest = x_[0].get();
+    each(used, [&](int v) __attribute__((always_inline)) { largest = max(x_[v].get(), largest); });
+    return largest;
+  }
+  // From the gaps to m to those to M, with the sum of e.
+  static CROSSENT_INLINE Vec<T> gaps_to(const Vec<T>& maximum, const Vec<T>& largest, const Vec<T>& sum,
+                                        const Vec<T>& gaps) {
+    return fma(maximum - largest, sum, gaps);
+  }
+
+ private:
+  static constexpr bool in_registers = parts == 1;  // where there are enough; then unused terms are 0 and added too
+
+  template <class Body>
+  static CROSSENT_INLINE void each(ptrdiff_t used, const Body& body) {
+    if (in_registers || used == terms) {
+      repeat<terms>(body);
+    } else {
+#pragma GCC unroll 1
+      for (int v = 0; v < used; ++v) body(v);
+    }
+  }
+  CROSSENT_INLINE void clear() {
+    repeat<in_registers ? terms : 0>(CROSSENT_EACH(v) { put(v, splat<T>(0), least_.get()); });
+  }
+
+  Slot<T, in_registers> e_[terms], x_[terms], least_;
+};
+
+// One vector of logits x, with its targets t, as terms of the sums; keep(e, rest, x) gets e = exp(x - M) and
+// the first of the terms, which is e without the maximum's own.
+template <class T, class Terms, class Keep>
 CROSSENT_INLINE_LARGE Sums<T, Terms::tree_sums> terms_of(const Vec<T>& x, [[maybe_unused]] const Vec<T>& t,
                                                          const Reference<T>& reference, RunningSums<T, Terms>& running,
-                                                         const Keep& keep, [[maybe_unused]] const AddScore& add_score) {
+                                                         const Keep& keep) {
   const Vec<T> zero = splat<T>(0), one = splat<T>(1);
   const auto is_maximum = equal(x, reference.maximum);
-  const Vec<T> e = scaled_exp(x - reference.offset, reference.lower, reference.shifter);
-  keep(e);
+  const Vec<T> shifted = x - reference.offset, e = scaled_exp(shifted, reference.lower, reference.shifter);
   running.count = running.count + select(is_maximum, one, zero);
   const Vec<T> rest = select(is_maximum, zero, e);
+  keep(e, rest, shifted);
   if constexpr (Terms::present) {
     const auto is_absent = equal(t, zero);  // 0 · inf is 0
     if constexpr (Terms::has_mass) {
@@ -160,18 +231,22 @@ CROSSENT_INLINE_LARGE Sums<T, Terms::tree_sums> terms_of(const Vec<T>& x, [[mayb
     const Vec<T> gap = fma(x, splat<T>((T)(-1 / linear_unit)), reference.small_maximum);
     return {{rest, select(is_absent, zero, t * gap)}};
   } else {
-    if constexpr (Terms::has_scores) {  // the gap is bounded as x is for exp: 0 · inf is 0
-      add_score(rest, (reference.maximum - reference.offset) - max(reference.lower, x - reference.offset));
-    }
     return {{rest}};
   }
 }
-template <class T, class Terms>
-CROSSENT_INLINE Sums<T, Terms::tree_sums> terms_of(const Vec<T>& x, const Vec<T>& t, const Reference<T>& reference,
-                                                   RunningSums<T, Terms>& running) {
-  return terms_of(
-      x, t, reference, running, [](const Vec<T>&) __attribute__((always_inline)) {},
-      [&](const Vec<T>& rest, const Vec<T>& gap) __attribute__((always_inline)) { running.add_score(rest, gap); });
+
+// Adds a group to the running sums; `scores` has got `used` terms, with the logits bounded as they are for exp, since
+// 0 · inf is no 0.
+template <class T, class Terms, int terms>
+CROSSENT_INLINE void add_group(const Sums<T, Terms::tree_sums>& group, [[maybe_unused]] const Reference<T>& reference,
+                               [[maybe_unused]] ScoresOfGroup<T, terms>& scores, [[maybe_unused]] ptrdiff_t used,
+                               RunningSums<T, Terms>& running) {
+  running.add(group);
+  if constexpr (Terms::has_scores) {
+    const Vec<T> maximum = reference.maximum - reference.offset, largest = scores.largest(used);
+    const auto [gaps, squares] = scores.take(largest, used);
+    running.add_scores(scores.gaps_to(maximum, largest, group.sum[0], gaps), squares);
+  }
 }
 
 // The sums in units of exp(maximum) instead of 2^(exponent - headroom).
@@ -215,6 +290,12 @@ void merge(Statistics& total, const Statistics& next, ptrdiff_t positions, bool 
       const Vec<double> lesser_squares = pick(total.squares, next.squares, false);
       store(total.squares + p,
             squares + select(are_equal, lesser_squares, (lesser_count + lesser_squares) * (factor * factor)));
+      const Vec<double> place = pick(total.place, next.place, true), total_rest = load(total.rest + p);
+      const Vec<double> next_rest = load(next.rest + p);  // nan with a logit that is, which counts as the largest
+      store(total.place + p,
+            select(equal(total_rest, total_rest), select(equal(next_rest, next_rest), place, load(next.place + p)),
+                   load(total.place + p)));
+      store(total.ahead + p, load(total.ahead + p) + load(next.ahead + p));
     }
     store(total.rest + p, rest + moved_rest);
     store(total.count + p, count + select(are_equal, lesser_count, zero));
