@@ -258,7 +258,8 @@ def _evaluate(
         if out is None:
             grad = _outputs.empty_like(x)
         else:
-            grad = _outputs.checked_out(out, x, target=t, weight=w, pos_weight=pos, grad_output=scale)
+            inputs = {"target": target, "weight": weight, "pos_weight": pos_weight, "grad_output": grad_output}
+            grad = _outputs.checked_out(out, x, **inputs)
 
     losses = _outputs.empty_losses(x, x.shape) if reduction == "none" else None
     loss = _core.binary_cross_entropy(

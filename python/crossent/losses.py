@@ -281,7 +281,7 @@ def _evaluate(
         if out is None:
             grad = _outputs.empty_like(x)
         else:
-            grad = _outputs.checked_out(out, x, target=t, weight=w, grad_output=scale)
+            grad = _outputs.checked_out(out, x, target=target, weight=weight, grad_output=grad_output)
         grad_rows = _arrays.core_view(_arrays.axes_last(grad, class_axis))
 
     losses = _outputs.empty_losses(x, positions) if reduction == "none" else None
