@@ -112,6 +112,7 @@ class TestMap:
         ("1000", 1000),
         ("64k", 64_000),
         ("2M", 2 * 10**6),
+        ("9" * 400, 10**400 - 1),
     ],
 )
 def test_amounts_of_memory(text: str, value: int) -> None:

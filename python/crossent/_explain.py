@@ -92,7 +92,7 @@ def ignored_probabilities(ignore_index: int) -> ValueError:
     """Explain that a class can't be ignored in a target of class probabilities."""
     return ValueError(
         f"ignore_index={ignore_index} names a class, but the target holds class probabilities, where no sample has "
-        "one class: give the class weight 0, or leave ignore_index out"
+        "one class: give the class probability 0, or leave ignore_index out"
     )
 
 
