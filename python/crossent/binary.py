@@ -1,5 +1,7 @@
 """Binary cross-entropy: each element is a problem of its own, with the target as the probability of "yes"."""
 
+from __future__ import annotations  # help() shows them as they are written
+
 from typing import Any, Literal, overload
 
 import numpy as np

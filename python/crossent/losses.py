@@ -1,5 +1,7 @@
 """Cross-entropy with its gradient, and the negative log-likelihood of given log-probabilities."""
 
+from __future__ import annotations  # help() shows them as they are written
+
 from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
