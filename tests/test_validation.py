@@ -86,7 +86,9 @@ CLASS_INDEX_MISTAKES = {
     "text target": Mistake({"target": ["a", "b", "c", "d"]}, TypeError, ("<U1",)),
     "date target": Mistake({"target": TARGET.astype("datetime64[D]")}, TypeError, ("datetime64[D]",)),
     "masked target": Mistake(
-        {"target": np.ma.masked_array(TARGET)}, TypeError, ("target is a masked array", "target.filled(ignore_index)")
+        {"target": np.ma.masked_array(TARGET)},
+        TypeError,
+        ("target is a masked array", "target.filled(value), such as ignore_index"),
     ),
     "weight too short": Mistake({"weight": [1.0, 2.0]}, ValueError, ("weight", "(3,)", "(2,)")),
     "weight a number": Mistake({"weight": 1.0}, ValueError, ("weight", "(3,)", "()")),
@@ -301,7 +303,12 @@ class TestActivations:
             (LOGITS + 0j, 0, TypeError, "complex64"),
             (LOGITS.astype(np.longdouble), 0, TypeError, "astype"),
             (LOGITS.astype(object), 0, TypeError, "object"),
-            (np.ma.masked_array(LOGITS), 0, TypeError, r"masked array.*: pass x.data or x.filled\(-np.inf\)$"),
+            (
+                np.ma.masked_array(LOGITS),
+                0,
+                TypeError,
+                r"masked array.*: pass x.data or x.filled\(value\), such as -np.inf$",
+            ),
         ],
     )
     def test_errors(self, function: Any, x: Any, axis: Any, error: type[Exception], words: str) -> None:

@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 _VALUES = "float16, bfloat16, float32 or float64"
 
 
-def masked(name: str, fill: str) -> TypeError:
+def masked(name: str, advice: str) -> TypeError:
     """Explain that a mask isn't supported and what takes its place."""
-    return TypeError(f"{name} is a masked array, and its mask would be lost: pass {name}.data or {name}.filled({fill})")
+    return TypeError(
+        f"{name} is a masked array, and its mask would be lost: pass {name}.data or {name}.filled(value){advice}"
+    )
 
 
 def unconvertible(name: str, error: Exception) -> TypeError:

@@ -72,7 +72,7 @@ def checked_out(out: Any, values: NDArray[Any], **inputs: Any) -> NDArray[Any]:
             "out overlaps the input without being the same array: pass the input itself or separate memory"
         )
     for name, other in inputs.items():
-        if other is not None and _overlap(array, _arrays.as_array(other, name)):
+        if not isinstance(other, (type(None), float)) and _overlap(array, _arrays.as_array(other, name)):
             raise ValueError(f"out shares memory with {name}")
     return array
 
