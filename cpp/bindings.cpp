@@ -302,6 +302,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.def("set_num_threads", &set_thread_limit);
   m.def("get_num_threads", &thread_limit);
   m.def("get_thread_limit", &process_thread_limit);
+  m.def("compute_alone", &compute_alone);
   m.def("instruction_sets", &supported_instruction_sets);
   m.def("get_instruction_set", [] { return active_kernels().instruction_set; });
   m.def("set_instruction_set", &select_instruction_set);

@@ -25,6 +25,8 @@ std::atomic<int> limit{no_limit};
 #if defined(_OPENMP)
 int runtime_limit() { return omp_in_parallel() ? 1 : omp_get_max_threads(); }
 
+void set_runtime_limit(int value) { omp_set_num_threads(value); }
+
 void give_up_team() {
   if (omp_pause_resource_all(omp_pause_soft) == 0) Helpers::forget_own();
 }
@@ -36,6 +38,7 @@ void give_up_team() {
 #endif
 #else
 int runtime_limit() { return 1; }
+void set_runtime_limit(int) {}
 void give_up_team() {}
 #endif
 
@@ -100,6 +103,8 @@ void set_thread_limit(int value) { limit.store(value); }
 int process_thread_limit() { return limit.load(); }
 
 int thread_limit() { return std::max(1, std::min(limit.load(), runtime_limit())); }
+
+void compute_alone() { set_runtime_limit(1); }
 
 int threads_for(ptrdiff_t elements, ptrdiff_t blocks) {
   const ptrdiff_t worth = std::min(blocks, elements / elements_per_thread);

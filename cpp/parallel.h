@@ -46,6 +46,9 @@ int process_thread_limit();
 // The least of both.
 int thread_limit();
 
+// Sets OpenMP's own limit for the calling thread to 1, until the thread ends.
+void compute_alone();
+
 // Threads for `elements` elements in `blocks` indivisible blocks: never more than there is work for, one inside another
 // parallel region.
 int threads_for(ptrdiff_t elements, ptrdiff_t blocks);

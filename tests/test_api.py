@@ -4,6 +4,8 @@ import copy
 import doctest
 import inspect
 import pickle
+import pydoc
+import re
 import subprocess
 import sys
 import typing
@@ -65,6 +67,12 @@ class TestNames:
         function = getattr(crossent, name)
         hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
         assert {"return", *inspect.signature(function).parameters} <= {*hints, "self"}
+
+    @pytest.mark.parametrize("name", SIGNATURES)
+    def test_help_is_for_readers(self, name: str) -> None:
+        """What ArrayLike and NDArray stand for takes lines."""
+        shown = pydoc.plain(pydoc.render_doc(getattr(crossent, name)))
+        assert not re.search(r"numpy\.(_typing|ndarray\[|dtype\[)", shown)
 
     def test_with_grad_of_the_class(self) -> None:
         parameters = inspect.signature(crossent.CrossEntropyLoss().with_grad).parameters

@@ -231,7 +231,17 @@ class TestOutput:
         assert found == {str(k): np.mean(rank < k) for k in (1, 2, 3)}
         lines = [line.split()[:2] for line in score(LOGITS, TARGETS, "--top-k", "2,6").stdout.splitlines()]
         assert ["top", "2"] in lines
-        assert ["top", "6"] not in lines, "every target is among all six classes"
+        assert ["top", "6"] in lines
+        lines = [line.split()[:2] for line in score(LOGITS[:, :5], TARGETS % 5).stdout.splitlines()]
+        assert ["top", "5"] not in lines, "nobody asked for it, and every target is among all five classes"
+
+    @pytest.mark.parametrize("k", [6, 7, 10**30])
+    def test_top_k_of_all_classes(self, k: int, score: Run) -> None:
+        """It is 1, but for rows with nan, which are never right."""
+        for logits, share in ((LOGITS, 1.0), (with_nan(LOGITS), 39 / 40)):
+            shown = score(logits, TARGETS, "--top-k", str(k)).stdout
+            assert f"top {k} {share:.2%}" in " ".join(shown.split())
+            assert json.loads(score(logits, TARGETS, "--top-k", str(k), "--json").stdout)["top_k"][str(k)] == share
 
     def test_class_probabilities(self, score: Run) -> None:
         found = results(score(LOGITS, SOFTMAX, "--json"))
@@ -260,9 +270,6 @@ class TestOutput:
         done = score(LOGITS, TARGETS, "--report", "report.html")
         assert (done.returncode, done.stderr) == (0, "")
         assert "<svg" in Path("report.html").read_text("utf-8")
-        done = score(LOGITS, TARGETS, "--report", "report.txt")
-        assert (done.returncode, done.stdout) == (3, "")
-        assert "report.txt" in done.stderr
         done = score(LOGITS, TARGETS, "--report", "missing/report.html")
         assert (done.returncode, done.stdout) == (1, "")
         assert "missing/report.html" in done.stderr
@@ -330,6 +337,18 @@ class TestAdvice:
         done = score(LOGITS, TARGETS, "--input", "log-probabilities")
         assert done.returncode == 0
         assert "don't look like log-probabilities" in done.stderr
+
+    @pytest.mark.parametrize(
+        ("row", "found"), [(LOGITS[3], "has a probability of -"), (2 * SOFTMAX[3], "sums to 2, not 1")]
+    )
+    def test_targets_that_are_no_probabilities(self, row: Any, found: str, score: Run) -> None:
+        """They are scored as they are, as everywhere."""
+        targets = SOFTMAX.copy()
+        targets[3] = row
+        done = score(LOGITS, targets, "--json")
+        assert done.returncode == 0
+        assert f"warning: row 3 of targets.npy {found}" in done.stderr
+        assert json.loads(done.stdout)["mean_loss"] == pytest.approx(crossent.cross_entropy(LOGITS, targets), rel=1e-6)
 
     def test_a_nan_is_located(self, score: Run) -> None:
         logits = LOGITS.reshape(8, 5, 6).copy()
@@ -418,6 +437,22 @@ class TestBadFiles:
             assert "other.npy" in done.stderr
             assert words in done.stderr
 
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+    def test_that_are_pipes(self, tmp_path: Path, run: Run) -> None:
+        """Nobody writes to them: to open one would take for ever."""
+        np.save(tmp_path / "targets.npy", TARGETS)
+        os.mkfifo("pipe")
+        for files in (["pipe", "targets.npy"], ["targets.npy", "pipe"], ["pip*", "targets.npy"]):
+            done = run("score", *files)
+            assert (done.returncode, done.stdout) == (3, "")
+            assert "pipe is a pipe, but a regular file is needed" in done.stderr
+        done = run("score", "targets.npy", "targets.npy", "--resume", "pipe")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "--resume pipe is a pipe" in done.stderr
+        done = run("score", os.devnull, "targets.npy")
+        assert (done.returncode, done.stdout) == (3, "")
+        assert f"{os.devnull} is a device" in done.stderr
+
     def test_cut_short(self, tmp_path: Path, run: Run) -> None:
         for name, array in (("logits.npy", LOGITS), ("targets.npy", TARGETS)):
             np.save(tmp_path / name, array)
@@ -454,6 +489,9 @@ class TestManners:
             ["scroe"],
             ["score"],
             ["score", "a.npy", "b.npy", "--max-memory", "much"],
+            ["score", "a.npy", "b.npy", "--max-memory", "1MB"],
+            ["score", "a.npy", "b.npy", "--per-sample", "out.txt"],
+            ["score", "a.npy", "b.npy", "--report", "report.txt"],
             ["score", "a.npy", "b.npy", "--top-k", "1,0"],
             ["score", "a.npy", "b.npy", "--temperature", "0"],
             ["score", "a.npy", "b.npy", "--threads", "0"],
@@ -553,7 +591,7 @@ class TestOutputs:
             ["logits.npy", "labels.npy", "--per-sample", "./labels.npy"],
             ["logits.npy", "labels.npy", "--sample-weight", "weights.npy", "--per-sample", "weights.npy"],
             ["logits.npy", "labels.npy", "--resume", "labels.npy"],
-            ["both.npz:logits", "both.npz:labels", "--per-sample", "both.npz"],
+            ["both.npz:logits", "both.npz:labels", "--resume", "both.npz"],
             ["logits.npy", "labels.npy", "--per-sample", "out.npy", "--resume", "out.npy"],
             ["logits.npy", "labels.npy", "--resume", "nowhere/checkpoint"],
             ["logits.npy", "labels.npy", "--report", "nowhere/report.html"],

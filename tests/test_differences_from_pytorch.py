@@ -163,6 +163,22 @@ class TestHalfPrecision:
         cases.assert_close(grad, np.tile(np.array([-0.5, 0.5]) / 70_000, (70_000, 1)), np.float32, 4)
 
 
+class TestLargeGradOutput:
+    """It is a float64: beyond float32, only an element that is itself too large is inf, and none is nan."""
+
+    LOGITS = np.array([[0.0, 1.0, 2.0], [50.0, 0.0, 1.0]], np.float32)
+
+    @pytest.mark.parametrize("factor", [3e38, 3.5e38, 1e39, 1e300, INF])
+    def test_elements(self, factor: float, instruction_set: str) -> None:
+        unscaled = reference.cross_entropy(self.LOGITS, np.zeros(2, int), reduction="sum").grad.astype(np.float64)
+        with np.errstate(over="ignore"):
+            expected = (unscaled * factor).astype(np.float32)
+        for reduction, grad_output in {"sum": factor, "none": [factor, factor]}.items():
+            options: dict[str, Any] = {"reduction": reduction, "grad_output": grad_output}
+            _, grad = crossent.cross_entropy_with_grad(self.LOGITS, [0, 0], **options)
+            np.testing.assert_allclose(grad, expected, rtol=1e-6)
+
+
 class TestDtypes:
     @pytest.mark.parametrize("name", cases.INTEGERS)
     @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 2), (2, 3, 2, 2)])

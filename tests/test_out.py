@@ -203,6 +203,40 @@ def test_shares_memory_with_another_argument() -> None:
     assert not base.any()
 
 
+class Tensor:
+    """Shares its memory as PyTorch's do."""
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return self.array
+
+
+@pytest.mark.parametrize("as_passed", [np.asarray, Tensor])
+@pytest.mark.parametrize(
+    ("name", "view"),
+    [
+        ("target", lambda memory: memory.view(np.int32)[:4]),
+        ("weight", lambda memory: memory[3:6]),
+        ("grad_output", lambda memory: memory[8:]),
+        ("pos_weight", lambda memory: memory.view(">f4")[:3]),
+    ],
+)
+def test_shares_memory_with_an_argument_that_is_converted(
+    name: str, view: Callable[[Array], Array], as_passed: Callable[[Array], Any]
+) -> None:
+    """The core reads a copy, but the memory is the caller's."""
+    memory = np.zeros(12, np.float32)
+    function: Any = crossent.cross_entropy_with_grad
+    if name == "pos_weight":
+        function = crossent.binary_cross_entropy_with_logits_with_grad
+    arguments = {"target": TARGET if name != "pos_weight" else 1, "reduction": "none", name: as_passed(view(memory))}
+    with pytest.raises(ValueError, match=f"out shares memory with {name}"):
+        function(logits(), out=memory.reshape(4, 3), **arguments)
+    assert not memory.any()
+
+
 def test_overlap_that_takes_too_long_to_decide_counts() -> None:
     memory = np.zeros(10**6, np.float32)
     shape = (11, 13, 17, 19, 7)

@@ -110,16 +110,15 @@ class TestArguments:
             (["score"], "the following arguments are required: LOGITS"),
             (["score", "logits.npy", "targets.npy", "third.npy"], "third.npy"),
             (["score", "logits.npy", "--bins", "1001"], "more than 1000 bins: '1001'"),
+            (["score", "logits.npy", "--max-memory", "1MB"], "takes 104,857,600 bytes before it reads anything: '1MB'"),
+            (["score", "logits.npy", "--per-sample", "out.txt"], "out.txt: figures of each row are written as .npy or"),
+            (["score", "logits.npy", "--report", "out.txt"], "a report ends in .html, .png or .pdf, not in '.txt'"),
         ],
     )
     def test_wrong(self, arguments: list[str], found: str, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as stopped:
             cli.main(arguments)
         assert (stopped.value.code, found in capsys.readouterr().err) == (2, True)
-
-    def test_less_memory_than_there_is_already(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert cli.main(["score", "logits.npy", "targets.npy", "--max-memory", "1MB"]) == 3
-        assert "--max-memory of 1,000,000 bytes: the process takes" in capsys.readouterr().err
 
 
 def test_the_worst_rows_without_probabilities_predict_nothing(capsys: pytest.CaptureFixture[str]) -> None:

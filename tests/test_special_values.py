@@ -150,3 +150,15 @@ def test_no_rows(instruction_set: str, dtype: cases.Tolerance, shape: tuple[int,
 def test_no_axes() -> None:
     with pytest.raises(ValueError, match=r"logits"):
         crossent.cross_entropy(np.float64(1.0), np.array(0))
+
+
+@pytest.mark.parametrize("row", [[NAN, 1.0, 2.0], [INF, 1.0, 2.0], [-INF, -INF, -INF]])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_grad_output_of_0_hides_no_nan(row: list[float], smoothing: float, instruction_set: str) -> None:
+    """It is a factor, as in PyTorch; rows that don't count are ignored ones."""
+    logits = np.array([row, [0.0, 1.0, 2.0]], np.float32)
+    options: dict[str, Any] = {"reduction": "none", "label_smoothing": smoothing}
+    _, grad = crossent.cross_entropy_with_grad(logits, [0, 1], grad_output=[0.0, 1.0], **options)
+    _, good = crossent.cross_entropy_with_grad(logits[1:], [1], **options)
+    assert np.isnan(grad[0]).all()
+    np.testing.assert_array_equal(grad[1:], good)

@@ -9,6 +9,7 @@ from pathlib import Path
 import crossent
 import numpy as np
 import pytest
+import threadpoolctl
 from crossent.files import DataError
 from crossent.files.formats import open_source
 from crossent.files.memory import parse_bytes
@@ -95,12 +96,13 @@ class TestMap:
         results.close()  # type: ignore[attr-defined]
         assert set(threading.enumerate()) <= running
 
-    def test_threads_are_given_back(self, stream: Stream, num_threads: None) -> None:
-        crossent.set_num_threads(2)
-        before = crossent.get_num_threads()
-        during = {threads for _, threads in stream.map(lambda slab, parts: crossent.get_num_threads())}
-        assert during == {1}, "every thread of the stream computes alone"
-        assert crossent.get_num_threads() == before
+    def test_every_thread_computes_alone_and_leaves_the_others_theirs(self, stream: Stream) -> None:
+        with threadpoolctl.threadpool_limits(3, user_api="openmp"):
+            before = crossent.show_config()
+            for _, threads in stream.map(lambda slab, parts: crossent.get_num_threads()):
+                assert threads == 1
+                assert crossent.show_config() == before
+            assert crossent.show_config() == before
 
 
 @pytest.mark.parametrize(
@@ -112,6 +114,7 @@ class TestMap:
         ("1000", 1000),
         ("64k", 64_000),
         ("2M", 2 * 10**6),
+        ("9" * 400, 10**400 - 1),
     ],
 )
 def test_amounts_of_memory(text: str, value: int) -> None:

@@ -57,10 +57,14 @@ class TestLimit:
         assert crossent.show_config()["threads"] == 1
 
     def test_is_an_upper_limit(self) -> None:
-        """A higher one than OpenMP's has no effect."""
+        """A higher one than OpenMP's has the effect of OpenMP's."""
         before = crossent.get_num_threads()
         crossent.set_num_threads(10_000)
-        assert before <= crossent.get_num_threads() < 10_000
+        limit = crossent.get_num_threads()
+        assert before <= limit < 10_000
+        for count in (limit + 1, 2**100):
+            crossent.set_num_threads(count)
+            assert crossent.get_num_threads() == limit
 
     @pytest.mark.parametrize(
         ("count", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError)]

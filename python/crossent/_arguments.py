@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, _core
-from .files import memory
+from .files import DataError, MissingLibraryError, memory, per_sample
 
 SCORE_DESCRIPTION = """\
 Score saved predictions: how well do the logits in one file predict the
@@ -17,7 +17,8 @@ LOGITS   floats, one for each row and class, for example of shape
          (rows, classes) or (batch, classes, height, width)
 TARGETS  integers, the right class of each row, counted from 0: the shape of
          LOGITS without its class axis; or floats of the shape of LOGITS, the
-         probabilities that are right. Left out: in the same file as LOGITS
+         probabilities that are right, taken as they are (a warning says so if
+         the first rows don't sum to 1). Left out: in the same file as LOGITS
 
 Each is a file: .npy, .npz, safetensors, Parquet (a column of lists), or Zarr;
 or a directory of such files, or a pattern like 'logits-*.npy': their rows are
@@ -25,7 +26,8 @@ read one file behind the other, in the order of the numbers in their names.
 Where a file has several arrays, FILE:NAME picks one; otherwise those called
 logits, and targets or labels, are taken.
 
-Files are read in small parts, whatever their size. Nothing is ever unpickled.
+Files are read in small parts, whatever their size, in any order: a pipe can't
+be scored, save it first. Nothing is ever unpickled.
 """
 
 SCORE_EPILOG = """\
@@ -36,7 +38,9 @@ printed are
   perplexity         exp(mean loss)
   accuracy, top k    how often the target is the class with the largest logit,
                      or among the k largest (the first of equals; a row with
-                     nan is never right)
+                     nan is never right). Top 5 unless --top-k says otherwise,
+                     and not in the table where there are 5 classes or fewer;
+                     100% where k is all classes, but for rows with nan
   calibration error  the mean distance between confidence and accuracy
   brier score        mean square distance between probabilities and the truth
   confidence         mean probability of the predicted class
@@ -54,9 +58,10 @@ What has no meaning for these targets is null; "NaN", "Infinity" and
 "-Infinity" are strings, since JSON has no such numbers.
 
 exit codes: 0 scored; 1 the output can't be written, or a library is missing;
-2 wrong arguments; 3 files missing, damaged or at odds with each other (the
-message names file and row, counted from 0); 130 interrupted by Ctrl-C. What
-was finished before 3 or 130 is in a checkpoint: --resume goes on from there.
+2 wrong arguments; 3 files missing, damaged, or at odds with each other or the
+arguments (the message names file and row, counted from 0); 130 interrupted by
+Ctrl-C. What was finished before 3 or 130 is in a checkpoint: --resume goes on
+from there.
 
 examples:
   python -m crossent score logits.npy labels.npy
@@ -118,16 +123,17 @@ def add_score(commands: Any) -> None:
     output = score.add_argument_group("what comes out")
     output.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     output.add_argument("--worst", metavar="N", type=natural_number, default=0, help="list the N rows of greatest loss")
-    output.add_argument(
-        "--top-k", metavar="K,…", type=positive_numbers, default=(1, 5), help="numbers of guesses to count (1,5)"
-    )
+    output.add_argument("--top-k", metavar="K,…", type=positive_numbers, help="numbers of guesses to count (1,5)")
     output.add_argument(
         "--bins", metavar="N", type=number_of_bins, default=15, help="bins of confidence of the calibration error (15)"
     )
     output.add_argument(
-        "--per-sample", metavar="OUT", type=Path, help="write the figures of each row to OUT.npy or OUT.parquet"
+        "--per-sample",
+        metavar="OUT",
+        type=per_sample_path,
+        help="write the figures of each row to OUT.npy or OUT.parquet",
     )
-    output.add_argument("--report", metavar="OUT", type=Path, help="draw a report: OUT.html, OUT.png or OUT.pdf")
+    output.add_argument("--report", metavar="OUT", type=report_path, help="draw a report: OUT.html, OUT.png or OUT.pdf")
     add_resources(score).add_argument(
         "--resume",
         metavar="CHECKPOINT",
@@ -273,8 +279,33 @@ def positive_float(text: str) -> float:
 
 
 def amount_of_memory(text: str) -> int:
-    """Parse an amount such as 512MB."""
+    """Parse an amount such as 512MB, which has to be more than the process takes."""
     try:
-        return memory.parse_bytes(text)
+        amount = memory.parse_bytes(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    if amount <= (taken := memory.resident_bytes()):
+        raise argparse.ArgumentTypeError(f"the process takes {taken:,} bytes before it reads anything: {text!r}")
+    return amount
+
+
+def per_sample_path(text: str) -> Path:
+    """Parse where figures of rows can be written."""
+    try:
+        per_sample.check_path(Path(text))
+    except DataError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return Path(text)
+
+
+def report_path(text: str) -> Path:
+    """Parse where a report can be drawn."""
+    from . import report  # noqa: PLC0415  # only if asked for
+
+    try:
+        report.check_path(Path(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    except ModuleNotFoundError as error:
+        raise MissingLibraryError(str(error)) from error
+    return Path(text)

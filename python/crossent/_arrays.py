@@ -23,15 +23,16 @@ _BOOL = np.dtype(np.bool_)
 _INT64_LIMIT = 2**63
 
 
-def as_array(x: Any, name: str) -> NDArray[Any]:
+def as_array(x: Any, name: str, mask_advice: str = "") -> NDArray[Any]:
     """Return ``x`` as a plain ``ndarray``, without a copy where NumPy can do without.
 
-    Subclasses become their base class. A masked array is refused: its mask would be lost without a word.
+    Subclasses become their base class. A masked array is refused: its mask would be lost without a word;
+    ``mask_advice`` may tell what takes its place.
     """
     if type(x) is np.ndarray:
         return x
     if isinstance(x, np.ndarray) and isinstance(x, np.ma.MaskedArray):
-        raise _explain.masked(name)
+        raise _explain.masked(name, mask_advice)
     try:
         return np.asarray(x)
     except ValueError as error:  # a ragged list
@@ -55,7 +56,7 @@ def as_values(x: Any, name: str) -> NDArray[Any]:
 
 def as_promoted_values(x: Any) -> NDArray[Any]:
     """Return the values of a softmax: like ``as_values``, but integers and bools become float64 as in NumPy."""
-    array = as_array(x, "x")
+    array = as_array(x, "x", ", such as -np.inf")
     return as_values(_converted(array, _FLOAT64) if kind(array.dtype) in "biu" else array, "x")
 
 
@@ -71,7 +72,7 @@ def as_target(
     if type(target) is np.ndarray and target.dtype == _INT64 and target.shape == positions:
         array, letter = target, "i"
     else:
-        array = as_array(target, "target")
+        array = as_array(target, "target", ", such as ignore_index for class indices")
         if array.size == 0 and isinstance(target, (list, tuple)):
             array = array.astype(_INT64)  # NumPy has to guess the dtype of []
         letter = kind(array.dtype)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import _printing
-from .files import DataError, MissingLibraryError, ScoreOptions, fit_files, memory, score_files
+from .files import ScoreOptions, fit_files, memory, score_files
 from .files.checks import check_outputs
 
 
@@ -19,11 +19,6 @@ class Terminated(KeyboardInterrupt):
 
 def score_options(options: argparse.Namespace) -> ScoreOptions:
     """Arguments as the scorer takes them, those that ``score`` and ``fit-temperature`` have in common."""
-    taken = memory.resident_bytes()
-    if options.max_memory <= taken:
-        raise DataError(
-            f"--max-memory of {options.max_memory:,} bytes: the process takes {taken:,} before it reads anything"
-        )
     return ScoreOptions(
         logits=options.logits,
         targets=options.targets,
@@ -33,7 +28,7 @@ def score_options(options: argparse.Namespace) -> ScoreOptions:
         axis=options.axis,
         ignore_index=options.ignore_index,
         temperature=options.temperature,
-        max_memory=options.max_memory - taken,
+        max_memory=options.max_memory - memory.resident_bytes(),
         threads=options.threads,
     )
 
@@ -42,11 +37,9 @@ def run_score(options: argparse.Namespace) -> int:
     """Run ``score``."""
     outputs = {"--per-sample": options.per_sample, "--resume": options.resume, "--report": options.report}
     check_outputs([options.logits, options.targets, options.sample_weight], outputs)
-    if options.report is not None:
-        check_report(options.report)
     job = replace(
         score_options(options),
-        top_k=options.top_k,
+        top_k=options.top_k or ScoreOptions.top_k,
         bins=options.bins,
         worst=max(options.worst, 20 if options.report else 0),
         report=options.report is not None,
@@ -68,7 +61,10 @@ def run_score(options: argparse.Namespace) -> int:
             details=report_details(options),
         )
     worst = result.worst[: options.worst]
-    print(_printing.as_json(result.totals, worst) if options.json else _printing.as_table(result.totals, worst))
+    if options.json:
+        print(_printing.as_json(result.totals, worst))
+    else:
+        print(_printing.as_table(result.totals, worst, every_k=options.top_k is not None))
     return 0
 
 
@@ -88,18 +84,6 @@ def report_details(options: argparse.Namespace) -> dict[str, str]:
     if options.temperature != 1:
         details["temperature"] = f"{options.temperature:g}"
     return {name: text for name, text in details.items() if text is not None}
-
-
-def check_report(path: Path) -> None:
-    """Find out before the work what would keep a report from being drawn."""
-    from . import report  # noqa: PLC0415  # only if asked for
-
-    try:
-        report.check_path(path)
-    except ModuleNotFoundError as error:
-        raise MissingLibraryError(str(error)) from error
-    except ValueError as error:
-        raise DataError(str(error)) from error
 
 
 def run_demo(options: argparse.Namespace) -> int:

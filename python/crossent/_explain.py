@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 _VALUES = "float16, bfloat16, float32 or float64"
 
 
-def masked(name: str) -> TypeError:
+def masked(name: str, advice: str) -> TypeError:
     """Explain that a mask isn't supported and what takes its place."""
     return TypeError(
-        f"{name} is a masked array, and its mask would be lost: pass {name}.data, and for samples to leave out "
-        "set their target to ignore_index"
+        f"{name} is a masked array, and its mask would be lost: pass {name}.data or {name}.filled(value){advice}"
     )
 
 
@@ -45,11 +44,15 @@ def not_real(array: NDArray[Any], name: str) -> TypeError:
 def unfit_target(
     target: NDArray[Any], kind: str, shape: tuple[int, ...], axis: int, probabilities: bool
 ) -> TypeError | ValueError:
-    """Explain a target that is neither class indices nor class probabilities of logits with this shape."""
+    """Explain a target that is neither class indices nor class probabilities of logits with this shape.
+
+    Without ``probabilities`` the logits are log-probabilities, as ``nll_loss`` takes them and calls them.
+    """
+    logits = "logits" if probabilities else "log_probs"
     positions = shape[:axis] + shape[axis + 1 :]
-    found = f"target is {_found(target)}, the logits have shape {shape} with classes on axis {axis}"
+    found = f"target is {_found(target)}, the {logits} have shape {shape} with classes on axis {axis}"
     if kind not in "biuf":
-        return TypeError(f"target must hold class indices or class probabilities: {found}")
+        return TypeError(f"target must hold class indices{' or class probabilities' * probabilities}: {found}")
     if target.shape == shape:
         indices = f"target.argmax(axis={axis})"
         if not probabilities:
@@ -65,7 +68,7 @@ def unfit_target(
     others = [other for other in reversed(range(len(shape))) if target.shape == shape[:other] + shape[other + 1 :]]
     if others:
         other = -1 if others[0] == len(shape) - 1 else others[0]
-        return ValueError(f"target doesn't fit the logits: {found}; did you mean axis={other}?")
+        return ValueError(f"target doesn't fit the {logits}: {found}; did you mean axis={other}?")
     expected = f"{positions} for class indices" + (f" or {shape} for class probabilities" if probabilities else "")
     return ValueError(f"target must have shape {expected}: {found}")
 
@@ -91,13 +94,13 @@ def ignored_probabilities(ignore_index: int) -> ValueError:
     """Explain that a class can't be ignored in a target of class probabilities."""
     return ValueError(
         f"ignore_index={ignore_index} names a class, but the target holds class probabilities, where no sample has "
-        "one class: give the class weight 0, or leave ignore_index out"
+        "one class: give the class probability 0, or leave ignore_index out"
     )
 
 
-def no_classes(shape: tuple[int, ...], axis: int) -> ValueError:
+def no_classes(shape: tuple[int, ...], axis: int, logits: str = "logits") -> ValueError:
     """Explain that a sample without classes has no loss."""
-    return ValueError(f"logits of shape {shape} have samples, but no classes on axis {axis}")
+    return ValueError(f"{logits} of shape {shape} have samples, but no classes on axis {axis}")
 
 
 def unfit_weight(weight: NDArray[Any], classes: int | None) -> ValueError:

@@ -55,10 +55,10 @@ def as_ignore_index(ignore_index: Any) -> int | None:
     return _as_int(ignore_index, "ignore_index", " or None")
 
 
-def as_class_axis(axis: Any, shape: tuple[int, ...]) -> int:
+def as_class_axis(axis: Any, shape: tuple[int, ...], logits: str = "logits") -> int:
     """Return the class axis of logits of this shape, counted from 0. None is PyTorch's: 1, or 0 for a single sample."""
     if not shape:
-        raise ValueError("logits need a class axis, but they are a single number: their shape is ()")
+        raise ValueError(f"{logits} need a class axis, but they are a single number: their shape is ()")
     if axis is None:
         return 1 if len(shape) > 1 else 0
     return as_axis(axis, shape)

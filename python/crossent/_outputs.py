@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core
+from . import _arrays, _core
 
 #: Bound of the search for a shared element; views made by slicing need a few steps only.
 _OVERLAP_WORK_LIMIT = 100_000
@@ -51,7 +51,7 @@ def checked_out(out: Any, values: NDArray[Any], **inputs: Any) -> NDArray[Any]:
 
     It must have the shape of ``values`` and their dtype, or float32 if that is a half precision; be writable,
     aligned and in native byte order; have no element twice; and be ``values`` itself or share no memory with
-    it or with the other inputs.
+    it or with the other inputs, as the user passed them: that one was converted makes no difference.
     """
     if not isinstance(out, np.ndarray) or (type(out) is not np.ndarray and isinstance(out, np.ma.MaskedArray)):
         raise TypeError(f"out must be a NumPy array without a mask, not {type(out).__name__}")
@@ -72,7 +72,7 @@ def checked_out(out: Any, values: NDArray[Any], **inputs: Any) -> NDArray[Any]:
             "out overlaps the input without being the same array: pass the input itself or separate memory"
         )
     for name, other in inputs.items():
-        if isinstance(other, np.ndarray) and _overlap(array, other):
+        if not isinstance(other, (type(None), float)) and _overlap(array, _arrays.as_array(other, name)):
             raise ValueError(f"out shares memory with {name}")
     return array
 

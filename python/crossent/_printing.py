@@ -11,8 +11,8 @@ from .temperature import TemperatureFit
 from .totals import Totals
 
 
-def as_table(totals: Totals, worst: Sequence[WorstRow] = ()) -> str:
-    """Lay the results out for a reader."""
+def as_table(totals: Totals, worst: Sequence[WorstRow] = (), *, every_k: bool = False) -> str:
+    """Lay the results out for a reader; unless ``every_k`` is wanted, without a top k of all classes."""
     lines = {"rows": f"{totals.rows}", "ignored": f"{totals.ignored}"}
     if totals.non_finite:
         lines["inf or nan"] = f"{totals.non_finite}"
@@ -20,7 +20,7 @@ def as_table(totals: Totals, worst: Sequence[WorstRow] = ()) -> str:
     lines["perplexity"] = f"{totals.perplexity:.6g}"
     if totals.accuracy() is not None:
         for k in totals.top_k:
-            if k == 1 or k < totals.classes:
+            if k == 1 or k < totals.classes or every_k:
                 lines["accuracy" if k == 1 else f"top {k}"] = percent(totals.accuracy(k))
         lines["calibration error"] = percent(totals.expected_calibration_error)
         lines["brier score"] = decimal(totals.brier_score)
@@ -31,7 +31,8 @@ def as_table(totals: Totals, worst: Sequence[WorstRow] = ()) -> str:
     # The ± and what is behind it stick out, so that the figures stand below each other.
     whole = max(len(text.partition(" ")[0]) for text in lines.values())
     table = [
-        f"{name:<18}{text.partition(' ')[0]:>{whole}}{''.join(text.partition(' ')[1:])}" for name, text in lines.items()
+        f"{name:<17} {text.partition(' ')[0]:>{whole}}{''.join(text.partition(' ')[1:])}"
+        for name, text in lines.items()
     ]
     return "\n".join([*table, *worst_table(worst)])
 

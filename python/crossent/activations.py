@@ -1,5 +1,7 @@
 """softmax, log_softmax and logsumexp over one axis, several, or all."""
 
+from __future__ import annotations  # help() shows them as they are written
+
 import math
 from collections.abc import Sequence
 from typing import Any

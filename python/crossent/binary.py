@@ -1,5 +1,7 @@
 """Binary cross-entropy: each element is a problem of its own, with the target as the probability of "yes"."""
 
+from __future__ import annotations  # help() shows them as they are written
+
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -258,7 +260,8 @@ def _evaluate(
         if out is None:
             grad = _outputs.empty_like(x)
         else:
-            grad = _outputs.checked_out(out, x, target=t, weight=w, pos_weight=pos, grad_output=scale)
+            inputs = {"target": target, "weight": weight, "pos_weight": pos_weight, "grad_output": grad_output}
+            grad = _outputs.checked_out(out, x, **inputs)
 
     losses = _outputs.empty_losses(x, x.shape) if reduction == "none" else None
     loss = _core.binary_cross_entropy(

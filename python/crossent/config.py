@@ -23,14 +23,18 @@ def set_num_threads(n: int) -> None:
     the CPU quota of its control groups (a container's limit) rounded up, if that is less. The environment variable
     ``OMP_NUM_THREADS`` takes its place.
 
-    A call uses fewer if OpenMP's own limit in the calling thread is lower (``OMP_NUM_THREADS``, threadpoolctl), never
-    more than its work is worth, and no helpers that other calls have at the moment: calls from several Python threads
-    share as many as one of them alone would get. The results have the same bits for any number of threads.
+    OpenMP's own limit in the calling thread holds as well: the number of CPUs that the process is bound to, or what
+    ``OMP_NUM_THREADS`` or threadpoolctl say. An ``n`` beyond it is no error and has the effect of that limit, as
+    ``get_num_threads`` tells. For more threads than CPUs, set ``OMP_NUM_THREADS`` before the import.
+
+    A call uses fewer if its work isn't worth more, and no helpers that other calls have at the moment: calls from
+    several Python threads share as many as one of them alone would get. The results have the same bits for any number
+    of threads.
 
     Parameters
     ----------
     n : int
-        1 or more.
+        1 or more, of any size.
 
     Raises
     ------
@@ -64,7 +68,8 @@ def get_num_threads() -> int:
     Returns
     -------
     int
-        The least of ``set_num_threads``'s limit and OpenMP's own in the calling thread. ``show_config`` tells which.
+        The least of ``set_num_threads``'s limit and OpenMP's own in the calling thread, so less than was set where
+        that is more than the CPUs. ``show_config`` tells which.
 
     Examples
     --------

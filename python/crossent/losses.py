@@ -1,5 +1,7 @@
 """Cross-entropy with its gradient, and the negative log-likelihood of given log-probabilities."""
 
+from __future__ import annotations  # help() shows them as they are written
+
 from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
@@ -281,7 +283,7 @@ def _evaluate(
         if out is None:
             grad = _outputs.empty_like(x)
         else:
-            grad = _outputs.checked_out(out, x, target=t, weight=w, grad_output=scale)
+            grad = _outputs.checked_out(out, x, target=target, weight=weight, grad_output=grad_output)
         grad_rows = _arrays.core_view(_arrays.axes_last(grad, class_axis))
 
     losses = _outputs.empty_losses(x, positions) if reduction == "none" else None
@@ -291,12 +293,12 @@ def _evaluate(
     return loss if losses is None else _outputs.result_or_scalar(losses), grad
 
 
-def _classes_last(x: NDArray[Any], axis: int | None) -> tuple[NDArray[Any], int]:
+def _classes_last(x: NDArray[Any], axis: int | None, name: str = "logits") -> tuple[NDArray[Any], int]:
     """Return a view with the classes last, and where they were."""
-    class_axis = _options.as_class_axis(axis, x.shape)
+    class_axis = _options.as_class_axis(axis, x.shape, name)
     rows = _arrays.axes_last(x, class_axis)
     if rows.shape[-1] == 0 and 0 not in rows.shape[:-1]:
-        raise _explain.no_classes(x.shape, class_axis)
+        raise _explain.no_classes(x.shape, class_axis, name)
     return rows, class_axis
 
 
@@ -373,7 +375,7 @@ def nll_loss(
     0.4581
     """
     x = _arrays.as_values(log_probs, "log_probs")
-    rows, class_axis = _classes_last(x, axis)
+    rows, class_axis = _classes_last(x, axis, "log_probs")
     classes = rows.shape[-1]
     t, ignored = _arrays.as_target(
         target, x.shape, class_axis, _options.as_ignore_index(ignore_index), probabilities=False

@@ -1,5 +1,7 @@
 """The losses as objects that keep their options, for code written in PyTorch's style."""
 
+from __future__ import annotations  # help() shows them as they are written
+
 import functools
 import warnings
 from typing import Any, Generic, Literal, NoReturn, TypeVar, cast, overload
@@ -82,7 +84,7 @@ class CrossEntropyLoss(_Criterion[_Loss_co]):
 
     @overload
     def __init__(
-        self: "CrossEntropyLoss[float]",
+        self: CrossEntropyLoss[float],
         weight: ArrayLike | None = None,
         *,
         ignore_index: int | None = -100,
@@ -92,7 +94,7 @@ class CrossEntropyLoss(_Criterion[_Loss_co]):
     ) -> None: ...
     @overload
     def __init__(
-        self: "CrossEntropyLoss[Losses]",
+        self: CrossEntropyLoss[Losses],
         weight: ArrayLike | None = None,
         *,
         ignore_index: int | None = -100,
@@ -102,7 +104,7 @@ class CrossEntropyLoss(_Criterion[_Loss_co]):
     ) -> None: ...
     @overload
     def __init__(
-        self: "CrossEntropyLoss[float | Losses]",
+        self: CrossEntropyLoss[float | Losses],
         weight: ArrayLike | None = None,
         *,
         ignore_index: int | None = -100,
@@ -183,7 +185,7 @@ class NLLLoss(_Criterion[_Loss_co]):
 
     @overload
     def __init__(
-        self: "NLLLoss[float]",
+        self: NLLLoss[float],
         weight: ArrayLike | None = None,
         *,
         ignore_index: int | None = -100,
@@ -192,7 +194,7 @@ class NLLLoss(_Criterion[_Loss_co]):
     ) -> None: ...
     @overload
     def __init__(
-        self: "NLLLoss[Losses]",
+        self: NLLLoss[Losses],
         weight: ArrayLike | None = None,
         *,
         ignore_index: int | None = -100,
@@ -201,7 +203,7 @@ class NLLLoss(_Criterion[_Loss_co]):
     ) -> None: ...
     @overload
     def __init__(
-        self: "NLLLoss[float | Losses]",
+        self: NLLLoss[float | Losses],
         weight: ArrayLike | None = None,
         *,
         ignore_index: int | None = -100,

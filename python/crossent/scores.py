@@ -3,6 +3,8 @@
 ``score`` gives the figures of each row as ``Scores``; ``Totals`` (in ``totals``) has what any number of them add up to.
 """
 
+from __future__ import annotations  # help() shows them as they are written
+
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -76,7 +78,7 @@ class Scores:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if name != "classes" and value is not None}
 
-    def select(self, index: Any) -> "Scores":
+    def select(self, index: Any) -> Scores:
         """Return the rows that NumPy's indexing with ``index`` (a mask, positions, a slice) gives of each array."""
         arrays: dict[str, Any] = {name: value[index] for name, value in self.to_dict().items()}
         return replace(self, **arrays)
@@ -96,7 +98,7 @@ class Scores:
         return positions[np.lexsort((positions, -size, ~np.isnan(loss)))][:k]
 
     @staticmethod
-    def concatenate(scores: Sequence["Scores"]) -> "Scores":
+    def concatenate(scores: Sequence[Scores]) -> Scores:
         """Return the rows of all, one after the other along the first axis.
 
         A ``ValueError`` says in what they differ, if they have different ``classes`` or kinds of target.

@@ -5,6 +5,8 @@ With b = 1 / T, a row's loss is ``logsumexp(b x) - b x[y]``, convex in b. Its de
 best temperature the mean loss equals the mean entropy, and one pass of ``score`` gives all that a root finder needs.
 """
 
+from __future__ import annotations  # help() shows them as they are written
+
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -129,7 +131,7 @@ class Slopes:
     totals: Totals | None = None
 
     @staticmethod
-    def of(scores: Scores, mass: ArrayLike = 1.0, *, totals: bool = False) -> "Slopes":
+    def of(scores: Scores, mass: ArrayLike = 1.0, *, totals: bool = False) -> Slopes:
         """Return the sums over these rows, with their totals if wanted.
 
         ``mass`` is what the target probabilities of each row sum to, for those that don't sum to 1.
@@ -146,7 +148,7 @@ class Slopes:
             Totals.of(used) if totals else None,
         )
 
-    def __add__(self, other: "Slopes") -> "Slopes":
+    def __add__(self, other: Slopes) -> Slopes:
         both = self.totals + other.totals if self.totals and other.totals else self.totals or other.totals
         return Slopes(
             self.rows + other.rows,

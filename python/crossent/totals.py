@@ -5,6 +5,8 @@ every figure is the same to the last bit however the rows were split, in whateve
 added. Only what follows from one ``exp``, the perplexity, is as good as the machine's.
 """
 
+from __future__ import annotations  # help() shows them as they are written
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,7 +89,7 @@ class Totals:
     @staticmethod
     def of(
         scores: Scores, *, sample_weight: ArrayLike | None = None, top_k: Sequence[int] = (1, 5), bins: int = 15
-    ) -> "Totals":
+    ) -> Totals:
         """Return the totals of some rows.
 
         Parameters
@@ -119,12 +121,12 @@ class Totals:
         return Totals(scores.classes, guesses, bins, targets, Sums.of(scores, weight, guesses, bins))
 
     @staticmethod
-    def empty(classes: int, *, top_k: Sequence[int] = (1, 5), bins: int = 15) -> "Totals":
+    def empty(classes: int, *, top_k: Sequence[int] = (1, 5), bins: int = 15) -> Totals:
         """Return the totals of no rows, which change nothing when merged."""
         guesses, bins = _options.as_top_k(top_k), _options.as_bins(bins)
         return Totals(_options.as_number_of_classes(classes), guesses, bins, None, Sums.empty(guesses, bins))
 
-    def merge(self, other: "Totals") -> "Totals":
+    def merge(self, other: Totals) -> Totals:
         """Return the totals of the rows of both; ``a + b`` is the same.
 
         Raises
@@ -148,10 +150,10 @@ class Totals:
                 raise ValueError(f"totals with {name}={mine!r} and with {name}={others!r} can't be merged")
         return Totals(self.classes, self.top_k, self.bins, self.targets or other.targets, self.sums + other.sums)
 
-    def __add__(self, other: "Totals") -> "Totals":
+    def __add__(self, other: Totals) -> Totals:
         return self.merge(other) if isinstance(other, Totals) else NotImplemented
 
-    def __radd__(self, other: Any) -> "Totals":
+    def __radd__(self, other: Any) -> Totals:
         return self if isinstance(other, int) and other == 0 else NotImplemented  # the start of sum()
 
     def __repr__(self) -> str:
@@ -173,7 +175,7 @@ class Totals:
         return _totals_json.dumps(settings, self.sums)
 
     @staticmethod
-    def from_json(text: str) -> "Totals":
+    def from_json(text: str) -> Totals:
         """Return the totals that ``to_json`` wrote.
 
         Raises

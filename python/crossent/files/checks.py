@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from crossent import _explain, _options
 
-from .errors import DataError, OutputError
+from .errors import DataError, OutputError, irregular
 from .sources import BFLOAT16_BITS, Index, Source
 
 InputKind: TypeAlias = Literal["logits", "log-probabilities", "probabilities"]
@@ -68,8 +68,8 @@ def check_outputs(inputs: Sequence[str | None], outputs: Mapping[str, Path | Non
         for other_option, other in written.items():
             if path.absolute() == other.absolute() or (path.exists() and other.exists() and path.samefile(other)):
                 raise OutputError(f"{option} and {other_option} name the same file, {path}")
-        if path.is_dir():
-            raise OutputError(f"{option} {path} is a directory")
+        if path.exists() and (kind := irregular(path)) is not None:
+            raise OutputError(f"{option} {path} is {kind}")
         _check_writable(option, path)
         written[option] = path
 
@@ -160,23 +160,43 @@ def check_weights(weights: NDArray[Any], rows: Index, source: Source) -> None:
         raise DataError(f"{source.row(position)} is a weight of {found}: weights are finite and not negative")
 
 
-def check_probabilities(values: NDArray[Any], rows: Index, axis: int, source: Source) -> None:
-    """Probabilities are not negative, and sum to 1 within the rounding of their dtype."""
+def unlike_probabilities(values: NDArray[Any], rows: Index, axis: int, source: Source) -> str | None:
+    """Tell of the first row that has a negative number or doesn't sum to 1 within the rounding of its dtype."""
     with np.errstate(invalid="ignore", over="ignore"):
         smallest = np.atleast_1d(values.min(axis=axis))
         sums = np.atleast_1d(values.sum(axis=axis, dtype=np.float64))
     bad = ~(smallest >= 0) | ~(np.abs(sums - 1) <= tolerance(values.dtype))
     position = first_position(bad, rows)
-    if position is not None:
-        inside = tuple(i - part.start for i, part in zip(position, rows, strict=True)) or 0
-        least, total = float(smallest[inside]), float(sums[inside])
-        found = f"has a probability of {least:g}" if not least >= 0 else f"sums to {total:g}, not 1"
-        raise DataError(f"{source.row(position)} {found}: if these are logits, leave --input probabilities out")
+    if position is None:
+        return None
+    inside = tuple(i - part.start for i, part in zip(position, rows, strict=True)) or 0
+    least, total = float(smallest[inside]), float(sums[inside])
+    found = f"has a probability of {least:g}" if not least >= 0 else f"sums to {total:g}, not 1"
+    return f"{source.row(position)} {found}"
+
+
+def check_probabilities(values: NDArray[Any], rows: Index, axis: int, source: Source) -> None:
+    """Probabilities are not negative, and sum to 1."""
+    found = unlike_probabilities(values, rows, axis, source)
+    if found is not None:
+        raise DataError(f"{found}: if these are logits, leave --input probabilities out")
+
+
+def advise_on_targets(target: NDArray[Any], rows: Index, axis: int, targets: Source, advise: Advise) -> None:
+    """Look whether the first rows of a target with classes are probabilities; they are scored as they are."""
+    found = unlike_probabilities(first_rows(target, axis), rows, axis, targets)
+    if found is not None:
+        advise(f"warning: {found}: targets of the logits' shape are class probabilities, and are taken as they are")
+
+
+def first_rows(values: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Return what is worth a look."""
+    return values[tuple(slice(None) if i == axis else slice(0, 1000) for i in range(values.ndim))]
 
 
 def advise_on_kind(values: NDArray[Any], axis: int, kind: InputKind, logits: Source, advise: Advise) -> None:
     """Look whether the first rows are what ``kind`` says."""
-    first = values[tuple(slice(None) if i == axis else slice(0, 1000) for i in range(values.ndim))]
+    first = first_rows(values, axis)
     if kind == "log-probabilities":
         with np.errstate(over="ignore"):
             first = np.exp(first)

@@ -67,7 +67,7 @@ def _read(run: Run, stack: ExitStack, totals: bool, progress: Callable[[int, int
         found = Slopes()
         for part in parts:
             if slab.first_row == 0 and not found.rows:
-                run._advise_on_kind(part)
+                run._advise(part)
             scores = run._score(part)
             found += Slopes.of(scores, _mass(part, scores, stream.axis), totals=totals)
         return found

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from .errors import DataError
+from .errors import DataError, irregular
 from .sources import RawSource, Shards, Source
 
 LOGITS_NAMES = ("logits", "log_probabilities", "probabilities", "predictions", "outputs")
@@ -77,6 +77,8 @@ def open_file(path: Path, member: str | None, names: Sequence[str]) -> Source:
 
         return open_zarr(path, member, names)
     try:
+        if (kind := irregular(path)) is not None:  # to open a pipe may take for ever
+            raise DataError(f"{path} is {kind}, but a regular file is needed, which can be read in any order")
         with path.open("rb") as file:
             magic = file.read(9)
             if magic.startswith(b"\x93NUMPY"):

@@ -1,6 +1,7 @@
 """Amounts of memory: how they are written, and what this process takes."""
 
 import re
+from fractions import Fraction
 from pathlib import Path
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -17,7 +18,7 @@ def parse_bytes(text: str) -> int:
     found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?i?)b?\s*", text.lower())
     if found is None or found[2] not in UNITS:
         raise ValueError(f"not an amount of memory such as 512MB or 1GiB: {text!r}")
-    return int(float(found[1]) * UNITS[found[2]])
+    return int(Fraction(found[1]) * UNITS[found[2]])
 
 
 def resident_bytes() -> int:

@@ -21,14 +21,19 @@ HEADER_BYTES = 1024
 ROWS_AT_A_TIME = 2**16
 
 
+def check_path(path: Path) -> None:
+    """``DataError`` if its suffix is no format that is written, ``MissingLibraryError`` if that needs a library."""
+    if path.suffix not in (".npy", ".parquet"):
+        raise DataError(f"{path}: figures of each row are written as .npy or .parquet")
+    if path.suffix == ".parquet":
+        check_pyarrow()
+
+
 class PerSampleFile:
     """A structured array of the shape of the targets: ``target``, ``loss``, ``predicted``, ``rank`` and others."""
 
     def __init__(self, path: Path, positions: tuple[int, ...], *, double: bool, class_indices: bool, first_row: int):
-        if path.suffix not in (".npy", ".parquet"):
-            raise DataError(f"{path}: figures of each row are written as .npy or .parquet")
-        if path.suffix == ".parquet":
-            check_pyarrow()
+        check_path(path)
         self.path, self.partial = path, path.with_name(path.name + ".partial")
         self._positions = positions
         real = np.float64 if double else np.float32

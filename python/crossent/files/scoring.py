@@ -290,7 +290,7 @@ class Run:
         weights: list[NDArray[Any]] = []
         for part in parts:
             if slab.first_row == 0 and not scored:
-                self._advise_on_kind(part)
+                self._advise(part)
             scored.append(flat(self._score(part)))
             if part.sample_weight is not None and self.stream.sample_weight is not None:
                 checks.check_weights(part.sample_weight, part.rows, self.stream.sample_weight)
@@ -334,10 +334,14 @@ class Run:
         except (TypeError, ValueError) as error:
             raise DataError(f"can't score {stream.logits.name} with {stream.targets.name}: {error}") from error
 
-    def _advise_on_kind(self, part: Part) -> None:
+    def _advise(self, part: Part) -> None:
+        stream = self.stream
         if part.values.size:
             values = checks.as_floats(part.values)
-            checks.advise_on_kind(values, self.stream.axis, self.options.kind, self.stream.logits, self.advise)
+            checks.advise_on_kind(values, stream.axis, self.options.kind, stream.logits, self.advise)
+            if part.target.ndim == values.ndim:
+                target = checks.as_floats(part.target)
+                checks.advise_on_targets(target, part.rows, stream.axis, stream.targets, self.advise)
 
     def _merge(self, all_before: Result, slab: Slab, of_slab: Result) -> Result:
         report = of_slab.report

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from crossent import config
+from crossent import _core
 
 from .errors import DataError
 from .sources import Index, Scratch, Source
@@ -208,7 +208,7 @@ class Stream:
     def map(self, work: Callable[[Slab, Iterator[Part]], T], first_row: int = 0) -> Iterator[tuple[Slab, T]]:
         """Call ``work`` for every slab, in several threads; yield what it returns, in order of the rows.
 
-        Each thread computes alone, without others to help it.
+        Each thread computes alone, without others to help it; the limit of all others stays as it is.
 
         An error in a slab is raised when all those before it have been yielded. The values of a part are valid until
         the next one is asked for.
@@ -221,6 +221,7 @@ class Stream:
         stopped = False
 
         def run() -> None:
+            _core.compute_alone()
             with closing(Scratch()) as scratch:
                 work_through(scratch)
 
@@ -262,8 +263,6 @@ class Stream:
             room.release()
 
         threads = [threading.Thread(target=run, daemon=True) for _ in range(self.plan.workers)]
-        before = config.get_num_threads()
-        config.set_num_threads(1)
         try:
             for thread in threads:
                 thread.start()
@@ -287,4 +286,3 @@ class Stream:
                 room.release()
             for thread in threads:
                 thread.join()
-            config.set_num_threads(before)
