@@ -1,5 +1,6 @@
 """How often each of many numbers occurred: class indices, or pairs of them. Only numbers that occurred take memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,6 +34,18 @@ class Counts:
         """Return how often each number from 0 on occurred, given in an array."""
         numbers = np.flatnonzero(counts)
         return Counts(numbers, counts[numbers])
+
+    @staticmethod
+    def total(parts: Sequence["Counts"]) -> "Counts":
+        """Return the sum of all parts: of more than two, faster than one addition after the other."""
+        parts = [part for part in parts if part.numbers.size]
+        limit = max((int(part.numbers[-1]) + 1 for part in parts), default=0)
+        if len(parts) < 3 or limit > 4 * sum(part.numbers.size for part in parts):
+            return sum(parts, Counts())
+        dense = np.zeros(limit, np.int64)
+        for part in parts:
+            dense[part.numbers] += part.counts
+        return Counts.of_dense(dense)
 
     def __add__(self, other: "Counts") -> "Counts":
         large, small = (self, other) if self.numbers.size >= other.numbers.size else (other, self)

@@ -1,6 +1,6 @@
 """The sums behind ``Totals``: of the rows of some ``Scores``, and of two sums. What they mean is told in ``totals``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from itertools import pairwise
@@ -62,12 +62,16 @@ class Sums:
             _check_weight(weight, scores.valid)
         return _Adding(scores, weight, top_k, bins).sums()
 
-    def __add__(self, other: "Sums") -> "Sums":
-        return Sums(*(_add(getattr(self, field.name), getattr(other, field.name)) for field in fields(Sums)))
+    @staticmethod
+    def total(parts: Sequence["Sums"]) -> "Sums":
+        """Return the sums of all parts, of which there is one at least."""
+        return Sums(*(_total([getattr(part, field.name) for part in parts]) for field in fields(Sums)))
 
 
-def _add(a: Any, b: Any) -> Any:
-    return tuple(x + y for x, y in zip(a, b, strict=True)) if isinstance(a, tuple) else a + b
+def _total(parts: Sequence[Any]) -> Any:
+    if isinstance(parts[0], tuple):
+        return tuple(_total(terms) for terms in zip(*parts, strict=True))
+    return Counts.total(parts) if isinstance(parts[0], Counts) else sum(parts[1:], parts[0])
 
 
 def _check_weight(weight: NDArray[np.float64], valid: NDArray[np.bool_]) -> None:

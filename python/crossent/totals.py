@@ -126,11 +126,15 @@ class Totals:
         guesses, bins = _options.as_top_k(top_k), _options.as_bins(bins)
         return Totals(_options.as_number_of_classes(classes), guesses, bins, None, Sums.empty(guesses, bins))
 
-    def merge(self, other: Totals) -> Totals:
-        """Return the totals of the rows of both; ``a + b`` is the same.
+    def merge(self, *others: Totals) -> Totals:
+        """Return the totals of the rows of all of them; ``a + b`` is ``a.merge(b)``.
+
+        Many parts are merged faster at once than one by one.
 
         Raises
         ------
+        TypeError
+            If another is no ``Totals``.
         ValueError
             If they differ in ``classes``, ``top_k``, ``bins`` or the kind of ``targets``.
 
@@ -142,13 +146,23 @@ class Totals:
             ...
         ValueError: totals with classes=10 and with classes=12 can't be merged
         """
-        if not isinstance(other, Totals):
-            raise TypeError(f"totals can be merged with totals, not with {type(other).__name__}")
-        for name in ("classes", "top_k", "bins", "targets"):
-            mine, others = getattr(self, name), getattr(other, name)
-            if mine != others and not (name == "targets" and None in (mine, others)):
-                raise ValueError(f"totals with {name}={mine!r} and with {name}={others!r} can't be merged")
-        return Totals(self.classes, self.top_k, self.bins, self.targets or other.targets, self.sums + other.sums)
+        targets = self.targets
+        for other in others:
+            if not isinstance(other, Totals):
+                raise TypeError(f"totals can be merged with totals, not with {type(other).__name__}")
+            for name in ("classes", "top_k", "bins"):
+                self._check_equal(name, getattr(self, name), getattr(other, name))
+            if None not in (targets, other.targets):
+                self._check_equal("targets", targets, other.targets)
+            targets = targets or other.targets
+        return Totals(
+            self.classes, self.top_k, self.bins, targets, Sums.total([self.sums, *(other.sums for other in others)])
+        )
+
+    @staticmethod
+    def _check_equal(name: str, mine: object, others: object) -> None:
+        if mine != others:
+            raise ValueError(f"totals with {name}={mine!r} and with {name}={others!r} can't be merged")
 
     def __add__(self, other: Totals) -> Totals:
         return self.merge(other) if isinstance(other, Totals) else NotImplemented

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from crossent.report import ReportData
 
 CHECKPOINT_SECONDS = 30.0
+MERGED = 16
+"""Totals of slabs that are merged at once."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,18 @@ class Result:
     @property
     def totals(self) -> Totals:
         """Of all the rows."""
-        return reduce(Totals.merge, self.parts)
+        return self.parts[0].merge(*self.parts[1:])
 
 
 def with_part(parts: tuple[Totals, ...], number: int, part: Totals) -> tuple[Totals, ...]:
     """Return the parts with one more, which is that of this number, counted from 1.
 
-    Two of equal size are merged, as digits of a binary number that is counted up: what many have added up to, which
-    may be a million counts, is seldom merged. The first part stays as it is.
+    As many as MERGED of equal size are merged, as digits of a number that is counted up: what many have added up to,
+    which may be a million counts, is seldom merged. The first part stays as it is.
     """
-    while number % 2 == 0:
-        part, parts, number = parts[-1].merge(part), parts[:-1], number // 2
+    while number % MERGED == 0:
+        last = len(parts) - (MERGED - 1)
+        part, parts, number = parts[last].merge(*parts[last + 1 :], part), parts[:last], number // MERGED
     return (*parts, part)
 
 
