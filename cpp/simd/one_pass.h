@@ -190,7 +190,7 @@ class OnePass {
   using Bound = Ordinary<T, scores>;
   static constexpr ptrdiff_t width = lanes<T>, group_classes = width * group_terms;
   // Of the rows taken together, which leave room for them in the first cache; or of one long row.
-  static constexpr ptrdiff_t groups_at_once = scores ? 64 : 256, groups_of_chunk = chunk_classes / group_classes;
+  static constexpr ptrdiff_t groups_at_once = scores ? 128 : 256, groups_of_chunk = chunk_classes / group_classes;
   static constexpr ptrdiff_t most_groups = groups_at_once < groups_of_chunk ? groups_of_chunk : groups_at_once;
 
  public:
