@@ -82,6 +82,20 @@ def test_special_values(instruction_set: str, dtype: cases.Tolerance, layout: st
         assert (np.asarray(scores.rank)[has_no_hit] == x.shape[-1]).all()
 
 
+@pytest.mark.parametrize("layout", ["rows", "(N, C, d)"])
+def test_classes_masked_by_the_thousand(instruction_set: str, dtype: cases.Tolerance, layout: str) -> None:
+    """Nothing but -inf for chunk after chunk, before, between and behind the others."""
+    classes = 5 * 16_384
+    x = np.full((2, 3, classes), -np.inf, dtype.dtype)
+    few = np.random.default_rng(0).normal(size=9).astype(dtype.dtype)
+    for row, places in enumerate(([0], [40_000], [classes - 9], [20_000, 70_000], [0, 60_000])):
+        for place in places:
+            x[row // 3, row % 3, place : place + 9] = few
+    y = np.array([[8, 40_008, classes - 1], [70_008, 5, 0]])
+    logits, axis = cases.LAYOUTS[layout](x)
+    check(crossent.score(logits, y, axis=axis), x, y, dtype, layout)
+
+
 def test_confident_rows(instruction_set: str) -> None:
     """Entropies down to 1e-41 keep their digits, as losses do."""
     x = np.zeros((401, 9), np.float32)

@@ -282,10 +282,11 @@ void merge(Statistics& total, const Statistics& next, ptrdiff_t positions, bool 
     const Vec<double> count = pick(total.count, next.count, true), lesser_count = pick(total.count, next.count, false);
     const Vec<double> moved_rest = select(are_equal, lesser_rest, (lesser_count + lesser_rest) * factor);
     if (with_scores) {
-      // sum of e · f · (M' - x) = f · (sum of e · (M - x) + (M' - M) · sum of e), and 0 · inf is 0
+      // sum of e · f · (M' - x) = f · (sum of e · (M - x) + (M' - M) · sum of e), and 0 · inf is 0; f is nan beside two
+      // infinite maxima, of which -inf may be followed by a finite one
       const Vec<double> distance = select(less(zero, factor), zero - gap.sum, zero);
       const Vec<double> gaps = pick(total.gaps, next.gaps, true), lesser_gaps = pick(total.gaps, next.gaps, false);
-      store(total.gaps + p, gaps + fma(factor, lesser_gaps, select(are_equal, zero, moved_rest * distance)));
+      store(total.gaps + p, gaps + select(are_equal, lesser_gaps, fma(factor, lesser_gaps, moved_rest * distance)));
       const Vec<double> squares = pick(total.squares, next.squares, true);
       const Vec<double> lesser_squares = pick(total.squares, next.squares, false);
       store(total.squares + p,
