@@ -96,6 +96,17 @@ def test_classes_masked_by_the_thousand(instruction_set: str, dtype: cases.Toler
     check(crossent.score(logits, y, axis=axis), x, y, dtype, layout)
 
 
+def test_squares_of_equal_probabilities(instruction_set: str) -> None:
+    """Where all classes but one are equal, their errors are too and add up: of doubles, 5 ulp."""
+    random = np.random.default_rng(0)
+    for classes in (3, 9, 65, 257):
+        x = np.full((1000, classes), random.normal(size=(1000, 1)) * 10)
+        x[:, 0] += random.exponential(size=1000) * random.choice([1e-10, 0.01], size=1000)
+        target = np.zeros(1000, int)
+        expected = reference.scores(x, target).sum_of_squares
+        cases.assert_close(crossent.score(x, target).sum_of_squares, expected, np.float64, 5, classes)
+
+
 def test_confident_rows(instruction_set: str) -> None:
     """Entropies down to 1e-41 keep their digits, as losses do."""
     x = np.zeros((401, 9), np.float32)

@@ -18,18 +18,23 @@ struct Figures {
 
 // With s = count + rest, p_c = exp(x_c - M) / s:
 //     max p = 1 / s     -sum p log p = log s + gaps / s     sum p^2 = (count + squares) / s^2,
-// sums of what is not negative. nan where there are no probabilities.
+// sums of what is not negative. nan where there are no probabilities. The last, in which every rounding of s counts
+// twice, is divided again into what its first value leaves of count + squares.
 template <class T>
 void finish_figures(const Statistics& s, const double* log_sum, ptrdiff_t positions, Figures& out) {
   for (ptrdiff_t p = 0; p < positions; p += lanes<double>) {
     const Vec<double> count = load(s.count + p), rest = load(s.rest + p), log_s = load(log_sum + p);
-    const Vec<double> inverse = splat(1.0) / (count + rest);
+    const ExactSum sum = two_sum(count, rest), square_sum = two_sum(count, load(s.squares + p));
+    const Vec<double> inverse = splat(1.0) / sum.sum, square = square_sum.sum * inverse * inverse;
+    const Vec<double> root = square * sum.sum, minus_root = splat(0.0) - root;
+    const Vec<double> left = fma(minus_root, sum.sum, square_sum.sum) - fma(square, sum.sum, minus_root) * sum.sum;
+    const Vec<double> all_left = left + (square_sum.error + (minus_root + minus_root) * sum.error);
     const auto is_valid = equal(log_s, log_s);
     const auto valid = [&](const Vec<double>& a) { return select(is_valid, a, splat(__builtin_nan(""))); };
     store(out.confidence + p, valid(inverse));
     store(out.log_sum_exp + p, log_sum_exp<T>(load(s.maximum + p), count, rest));
     store(out.entropy + p, valid(fma(load(s.gaps + p), inverse, log_s)));
-    store(out.sum_of_squares + p, valid((count + load(s.squares + p)) * inverse * inverse));
+    store(out.sum_of_squares + p, valid(fma(all_left, inverse * inverse, square)));
   }
 }
 
