@@ -208,7 +208,8 @@ class OnePass {
     for (ptrdiff_t i = 0; i < width; ++i) {
       totals_.put(i, Accumulator<T>::of_nothing());
       if constexpr (scores) {
-        out.place[first_ + i] = (double)in_.problem.classes;
+        out.place[first_ + i] = is_skipped(i) ? 0 : (double)in_.problem.classes;
+        out.ahead[first_ + i] = 0;
         ahead_.put(i, splat<T>(0));
         gaps_.put(i, Accumulator<T>::of_nothing());
         squares_.put(i, Accumulator<T>::of_nothing());
@@ -289,7 +290,6 @@ class OnePass {
   // How many classes come before the target's, while the row is in the first cache; -1 if none has a greater logit.
   void count_greater(ptrdiff_t i, const Vec<T>& largest, Statistics& out) {
     const ptrdiff_t p = first_ + i;
-    out.ahead[p] = 0;
     if (in_.targets.index[p] < 0) return;
     const Own<T> own = in_.template own<E>(p, c_, classes_);
     if (bits_of(less(splat(own.logit), largest)) == 0) {

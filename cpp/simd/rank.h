@@ -86,6 +86,7 @@ void rank_rows(const SegmentInput<typename R::Real>& in, ptrdiff_t c, ptrdiff_t 
                Statistics& s) {
   using T = typename R::Real;
   for (ptrdiff_t p = first; p < end; ++p) {
+    s.place[p] = s.ahead[p] = 0;
     if (in.targets.is_live[p] == 0) continue;
     const auto* x = in.template row<R>(p, c, classes);
     const Vec<T> largest = splat((T)s.maximum[p]), zero = splat<T>(0), one = splat<T>(1);
@@ -94,7 +95,6 @@ void rank_rows(const SegmentInput<typename R::Real>& in, ptrdiff_t c, ptrdiff_t 
             ? first_where<R>(x, classes, [&](const Vec<T>& a) { return less(zero, select(equal(a, a), zero, one)); })
             : first_where<R>(x, classes, [&](const Vec<T>& a) { return equal(a, largest); });
     s.place[p] = (double)(c + place);
-    s.ahead[p] = 0;
     if (in.targets.index[p] < 0 || has_nan(s, p)) continue;
     const Own<T> own = in.template own<R>(p, c, classes);
     const bool is_first = (T)s.maximum[p] < own.logit || place == own.index;

@@ -82,12 +82,13 @@ class Result:
 def with_part(parts: tuple[Totals, ...], number: int, part: Totals) -> tuple[Totals, ...]:
     """Return the parts with one more, which is that of this number, counted from 1.
 
-    As many as MERGED of equal size are merged, as digits of a number that is counted up: what many have added up to,
-    which may be a million counts, is seldom merged. The first part stays as it is.
+    MERGED of them are merged at once, and from then on two of equal size, as digits of a binary number that is counted
+    up: what many have added up to, which may be a million counts, is seldom merged. The first part stays as it is.
     """
-    while number % MERGED == 0:
-        last = len(parts) - (MERGED - 1)
-        part, parts, number = parts[last].merge(*parts[last + 1 :], part), parts[:last], number // MERGED
+    most = MERGED
+    while number % most == 0:
+        last = len(parts) - (most - 1)
+        part, parts, number, most = parts[last].merge(*parts[last + 1 :], part), parts[:last], number // most, 2
     return (*parts, part)
 
 
