@@ -13,9 +13,11 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-// In cache it takes a quarter (double) to a third (float) off the time of 1000 classes, but for AVX2 only of floats.
-template <class E>
-constexpr bool has_one_pass = parts == 1 || (parts == 2 && sizeof(typename E::Storage) == 4);
+// In cache it takes a quarter (double) to a third (float) off the time of 1000 classes, but for AVX2 only of floats,
+// and little of scores.
+template <class E, class Terms>
+constexpr bool has_one_pass = (Terms::is_plain || Terms::has_scores) &&
+                              (parts == 1 || (parts == 2 && sizeof(typename E::Storage) == 4 && Terms::is_plain));
 
 constexpr ptrdiff_t least_classes_of_one_pass = 256;  // rows of 100 take longer so
 

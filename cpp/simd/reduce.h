@@ -81,7 +81,9 @@ CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::
   using T = typename E::Real;
   RunningSums<T, Terms> sums;
   ScoresOfGroup<T, group_terms> scores(reference.lower);
-  each_group<E>(
+  // For scores, which as a rule take one pass, it would only be much code; short rows are worth it for floats.
+  constexpr bool is_written_out = parts == 1 && !(Terms::has_scores && sizeof(typename E::Storage) != 4);
+  each_group<E, is_written_out>(
       x, classes,
       [&](const Vec<T>& x_lanes, ptrdiff_t c, int v, FirstLanes present) __attribute__((always_inline)) {
         prefetch_line<E>(next + c, v);

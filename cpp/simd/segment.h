@@ -186,7 +186,7 @@ class SegmentKernel {
   // False where that can't be. Then it isn't tried for a while, since the next rows are likely to be of that kind.
   template <class R, bool keeps, class Terms>
   bool reduce_in_one_pass(const Terms&, ptrdiff_t c, ptrdiff_t classes, ptrdiff_t first, Statistics& out) {
-    if constexpr (has_one_pass<R> && (Terms::is_plain || Terms::has_scores)) {
+    if constexpr (has_one_pass<R, Terms>) {
       if (classes < least_classes_of_one_pass) return false;
       if (two_passes_left_ > 0) {
         --two_passes_left_;

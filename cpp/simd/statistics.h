@@ -195,8 +195,8 @@ class ScoresOfGroup {
   static constexpr bool in_registers = parts == 1;  // where there are enough; then unused terms are 0 and added too
 
   template <class Body>
-  static CROSSENT_INLINE void each(ptrdiff_t used, const Body& body) {
-    if (in_registers || used == terms) {
+  static CROSSENT_INLINE void each([[maybe_unused]] ptrdiff_t used, const Body& body) {
+    if constexpr (in_registers) {
       repeat<terms>(body);
     } else {
 #pragma GCC unroll 1
