@@ -70,7 +70,8 @@ struct Group<T, true> : GroupPart<T> {
   Vec<T> gaps, squares;  // see ScoresOfGroup
 };
 
-// The groups of a row, one after another. With `keeps` every exp(x) goes to `kept` as well.
+// The groups of a row, one after another, with what `scores` need of them. With `keeps` every exp(x) goes to `kept` as
+// well.
 template <class E, bool keeps, bool scores, class T>
 CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t classes, Group<T, scores>* group,
                                        [[maybe_unused]] T* kept) {
