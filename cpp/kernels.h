@@ -76,7 +76,12 @@ struct ScoreColumns {
   void *confidence, *log_sum_exp, *entropy, *sum_of_squares;  // double or float as the losses are
 };
 
-// Positions in a line: the unit of work of a kernel.
+struct SegmentResult {
+  double loss_sum, loss_sum_error;  // the sum is loss_sum + loss_sum_error, to about twice the precision of double
+  bool target_changed;              // a target out of range, which the driver had seen in range before
+};
+
+// Positions in a line: the unit of work of a kernel. The losses of each block are summed on their own.
 struct Segment {
   const Problem* problem;
   ptrdiff_t positions;
@@ -93,11 +98,8 @@ struct Segment {
   ScoreColumns scores;
   void* scratch;                // of scratch_bytes(…) or terms_bytes(…)
   const SharedClasses* shared;  // null unless several threads have a part of each of these positions
-};
-
-struct SegmentResult {
-  double loss_sum, loss_sum_error;  // the sum is loss_sum + loss_sum_error, to about twice the precision of double
-  bool target_changed;              // a target out of range, which the driver had seen in range before
+  ptrdiff_t block_positions;    // as many are one block; no less than `positions` if the segment lies in a single one
+  SegmentResult* of_blocks;     // of all blocks but the last
 };
 
 // A label is read once, checked, and then used: the array itself may be changed meanwhile by another thread.
@@ -128,9 +130,9 @@ static constexpr ptrdiff_t side_by_side_elements(ptrdiff_t classes, ptrdiff_t po
 
 static constexpr ptrdiff_t computed_bytes(Element element) { return element == Element::f64 ? 8 : 4; }
 
-// For the exponentials of a batch of rows.
-static constexpr ptrdiff_t terms_bytes(ptrdiff_t classes, ptrdiff_t positions, Element element) {
-  return side_by_side_elements(classes, positions) * computed_bytes(element);
+// For the exponentials of a batch of rows; of two batches where rows wait for their output.
+static constexpr ptrdiff_t terms_bytes(ptrdiff_t classes, ptrdiff_t positions, Element element, bool rows_wait) {
+  return (rows_wait ? 2 : 1) * side_by_side_elements(classes, positions) * computed_bytes(element);
 }
 
 // For the logits of a batch, and for its probabilities or exponentials.

@@ -42,7 +42,7 @@ ptrdiff_t scratch_for(const Segment& segment, ptrdiff_t classes, ptrdiff_t posit
   const bool is_in_place = !is_half && segment.problem->temperature == 1 && classes > few_classes &&
                            is_row(segment.logits) && is_row(segment.output) && !segment.probabilities.data;
   if (!is_in_place) return scratch_bytes(classes, segment.logits.element);
-  return segment.output.data ? terms_bytes(classes, positions, segment.logits.element) : 0;
+  return segment.output.data ? terms_bytes(classes, positions, segment.logits.element, segment.output_streams) : 0;
 }
 
 // Some 2^15 elements, in whole batches; few positions only where a single one is a lot of work.
@@ -92,6 +92,7 @@ Segment segment_along(const Layout::Line& line, const Segment& start, void* scra
         advanced(*figures, start.problem->losses_are_f64 ? Element::f64 : Element::f32, line.offset[losses_operand]);
   }
   segment.scratch = scratch;
+  segment.block_positions = line.count;
   return segment;
 }
 
@@ -184,6 +185,25 @@ class SharedPositions {
   std::vector<RowOutput> outputs_;
 };
 
+// How many blocks one thread takes in a row: where the output streams several, so that the kernel may write one batch
+// beside the next. None of it shows in a result.
+ptrdiff_t blocks_per_run(const Segment& start, ptrdiff_t blocks, ptrdiff_t block_positions, int threads) {
+  constexpr ptrdiff_t most_elements = 1 << 20, runs_of_thread = 16;
+  if (!start.output_streams) return 1;
+  const ptrdiff_t most =
+      std::min(blocks / (runs_of_thread * threads), most_elements / (block_positions * start.problem->classes));
+  return std::max<ptrdiff_t>(most, 1);
+}
+
+// Where a segment from `position` on ends: with the line, as far as that has whole blocks, or inside a block.
+ptrdiff_t end_of_segment(const Layout& layout, ptrdiff_t position, ptrdiff_t end, ptrdiff_t block_positions) {
+  const ptrdiff_t line_end = position + layout.line(position, end).count, block = position / block_positions;
+  if (position % block_positions != 0 || line_end < (block + 1) * block_positions) {
+    return std::min(line_end, (block + 1) * block_positions);
+  }
+  return line_end == end ? end : line_end / block_positions * block_positions;
+}
+
 }  // namespace
 
 SegmentResult run(const Layout& layout, const Segment& all) {
@@ -203,17 +223,25 @@ SegmentResult run(const Layout& layout, const Segment& all) {
   const ptrdiff_t block_positions = positions_per_block(problem.classes, by_columns);
   const ptrdiff_t blocks = (positions + block_positions - 1) / block_positions;
   const int threads = threads_for(positions * problem.classes, blocks);
+  const ptrdiff_t run_positions = block_positions * blocks_per_run(start, blocks, block_positions, threads);
   Scratch scratch(scratch_for(start, problem.classes, std::min(positions, block_positions)), threads);
   PerBlock<SegmentResult> results(blocks);
-  for_each_block(blocks, threads, [&](ptrdiff_t block, int thread) {
+  for_each_block((positions + run_positions - 1) / run_positions, threads, [&](ptrdiff_t run, int thread) {
     SegmentSum sum;
-    const ptrdiff_t end = std::min(positions, (block + 1) * block_positions);
-    for (ptrdiff_t position = block * block_positions; position < end;) {
-      const Layout::Line line = layout.line(position, end);
-      sum.add(kernel(segment_along(line, start, scratch.of_thread(thread))));
+    const ptrdiff_t end = std::min(positions, (run + 1) * run_positions);
+    for (ptrdiff_t position = run * run_positions; position < end;) {
+      const ptrdiff_t block = position / block_positions;
+      const Layout::Line line = layout.line(position, end_of_segment(layout, position, end, block_positions));
+      Segment segment = segment_along(line, start, scratch.of_thread(thread));
+      segment.block_positions = block_positions;
+      segment.of_blocks = &results[block];
+      sum.add(kernel(segment));
       position += line.count;
+      if (position % block_positions == 0 || position == end) {
+        results[(position - 1) / block_positions] = sum.result();
+        sum = SegmentSum();
+      }
     }
-    results[block] = sum.result();
   });
   return total(results);
 }

@@ -73,7 +73,10 @@ class SegmentInput {
   // Columns: fewer where the tile would leave a small L2 cache.
   ptrdiff_t positions_per_batch() const {
     if (path == Path::tile) return batch_positions;
-    if (path != Path::columns) return rows_per_batch(problem.classes);
+    if (path != Path::columns) {
+      const ptrdiff_t rows = rows_per_batch(problem.classes);
+      return rows_wait() && rows > lanes<T> ? lanes<T> : rows;
+    }
     const ptrdiff_t row_bytes = problem.classes * size_of(segment.logits.element);
     return row_bytes * batch_positions <= (1 << 19) ? batch_positions : lanes<T>;
   }
@@ -82,6 +85,7 @@ class SegmentInput {
   bool move_to(ptrdiff_t position, ptrdiff_t count) {
     first = position;
     positions = count;
+    waiting_half_ = !waiting_half_ && rows_wait();
     for (ptrdiff_t p = 0; p < positions && segment.scale_stride != 0; ++p) {
       scale[p] = segment.scale[(first + p) * segment.scale_stride] * problem.unit;
     }
@@ -136,8 +140,14 @@ class SegmentInput {
     return static_cast<const typename R::Storage*>(static_cast<const void*>(scratch_logits + p * classes));
   }
 
-  // Where the terms of a row are kept.
-  T* kept_row(ptrdiff_t p) const { return kept_terms + p * padded_classes(problem.classes); }
+  // Whether the rows of a batch are written while those of the next are read (waiting_rows.h).
+  bool rows_wait() const { return kept_terms && path == Path::rows && segment.output_streams; }
+
+  // Where the terms of a row are kept: beside those of the batch before, if these are still to be written.
+  T* kept_row(ptrdiff_t p) const {
+    T* rows = kept_terms + (waiting_half_ ? side_by_side_elements(problem.classes, batch_positions) : 0);
+    return rows + p * padded_classes(problem.classes);
+  }
 
   // What will be read after classes c, c + 1, … of the `count` positions that go with position p: the same classes of
   // the position after them, or the next chunk of a long row.
@@ -254,6 +264,7 @@ class SegmentInput {
   }
 
   T* const scratch_probabilities_;
+  bool waiting_half_ = false;
 };
 
 }  // namespace

@@ -9,6 +9,7 @@
 
 #include "rank.h"
 #include "reduce.h"
+#include "waiting_rows.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
@@ -61,6 +62,21 @@ template <class T>
 struct Extremes {
   Vec<T> largest, least;
 };
+template <class T>
+CROSSENT_INLINE Extremes<T> no_extremes() {
+  return {splat(-(T)__builtin_inf()), splat((T)__builtin_inf())};
+}
+
+// The lines of a group of classes get on their way; into the first cache alone if they are read once.
+template <class E>
+CROSSENT_INLINE void prefetch_group(const typename E::Storage* x, bool once) {
+  constexpr int line = 64 / sizeof(*x), lines = group_terms * element_lanes<E> / line;
+  if (once) {
+    repeat<lines>(CROSSENT_EACH(i) { __builtin_prefetch(x + i * line, 0, 0); });
+  } else {
+    repeat<lines>(CROSSENT_EACH(i) { __builtin_prefetch(x + i * line); });
+  }
+}
 
 // A whole group.
 template <class T, bool scores>
@@ -71,18 +87,18 @@ struct Group<T, true> : GroupPart<T> {
 };
 
 // The groups of a row, one after another, with what `scores` need of them. With `keeps` every exp(x) goes to `kept` as
-// well.
+// well. Memory is asked for what comes after the row, which is to be read `once`.
 template <class E, bool keeps, bool scores, class T>
 CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t classes, Group<T, scores>* group,
-                                       [[maybe_unused]] T* kept) {
+                                       [[maybe_unused]] T* kept, bool once) {
   const Vec<T> zero = splat<T>(0), vanishing = splat(Ordinary<T>::vanishing);
   constexpr ptrdiff_t elements_ahead = bytes_ahead / sizeof(typename E::Storage);
-  Extremes<T> row = {splat(-(T)__builtin_inf()), splat((T)__builtin_inf())};
+  Extremes<T> row = no_extremes<T>();
   ScoresOfGroup<T, group_terms> scores_of_group(vanishing);
   each_group<E, true>(
       x, classes,
       [&](const Vec<T>& x_lanes, ptrdiff_t c, int v, FirstLanes) __attribute__((always_inline)) {
-        prefetch_line<E>(x + c + elements_ahead, v);
+        if (v == 0) prefetch_group<E>(x + c + elements_ahead, once);
         const auto counts = not_less(x_lanes, vanishing);
         row.least = select(counts, min(x_lanes, row.least), row.least);
         GroupPart<T> part{select(counts, exp_of_ordinary(x_lanes), zero), x_lanes};
@@ -197,8 +213,9 @@ class OnePass {
   static constexpr ptrdiff_t most_groups = groups_at_once < groups_of_chunk ? groups_of_chunk : groups_at_once;
 
  public:
-  OnePass(const SegmentInput<T>& in, ptrdiff_t c, ptrdiff_t classes, ptrdiff_t first)
+  OnePass(const SegmentInput<T>& in, WaitingRows<T>& waiting, ptrdiff_t c, ptrdiff_t classes, ptrdiff_t first)
       : in_(in),
+        waiting_(waiting),
         c_(c),
         classes_(classes),
         groups_((classes + group_classes - 1) / group_classes),
@@ -244,8 +261,7 @@ class OnePass {
     for (ptrdiff_t i = 0; i < width; ++i) {
       Vec<T> largest = splat<T>(0);
       if (i >= begin && i < end && !is_skipped(i)) {
-        const Extremes<T> extremes = row_groups<E, keeps, scores>(row(i), classes_, group + (i - begin) * groups_,
-                                                                  keeps ? in_.kept_row(first_ + i) : nullptr);
+        const Extremes<T> extremes = groups_of_row(i, group + (i - begin) * groups_);
         largest = extremes.largest;
         least = min(extremes.least, least);
         if constexpr (scores) count_greater(i, largest, out);
@@ -288,6 +304,30 @@ class OnePass {
       }
     }
     return true;
+  }
+
+  // Scores look for the target's rank again, and the output of long rows is computed from logits.
+  bool is_read_once() const {
+    constexpr ptrdiff_t room_in_first_cache = 16384 / sizeof(typename E::Storage);
+    return classes_ <= room_in_first_cache || !(scores || in_.segment.output.data);
+  }
+
+  // A piece at a time where pieces of rows before may wait to be written.
+  Extremes<T> groups_of_row(ptrdiff_t i, Group<T, scores>* group) {
+    const typename E::Storage* x = row(i);
+    if constexpr (!keeps) {
+      return row_groups<E, false, scores>(x, classes_, group, static_cast<T*>(nullptr), is_read_once());
+    } else {
+      T* kept = in_.kept_row(first_ + i);
+      Extremes<T> all = no_extremes<T>();
+      for (ptrdiff_t c = 0; c < classes_; c += piece_classes<T>) {
+        const ptrdiff_t left = classes_ - c, classes = left < piece_classes<T> ? left : piece_classes<T>;
+        const Extremes<T> some = row_groups<E, true, scores>(x + c, classes, group + c / group_classes, kept + c, true);
+        all = {max(some.largest, all.largest), min(some.least, all.least)};
+        waiting_.write_next();
+      }
+      return all;
+    }
   }
 
   // How many classes come before the target's, while the row is in the first cache; -1 if none has a greater logit.
@@ -364,6 +404,7 @@ class OnePass {
   static constexpr ptrdiff_t most_lanes = 4 * width;
 
   const SegmentInput<T>& in_;
+  WaitingRows<T>& waiting_;
   const ptrdiff_t c_, classes_, groups_, first_, positions_;
   RowTotals<T> totals_, gaps_, squares_;
   RowLanes<T> largest_, ahead_;

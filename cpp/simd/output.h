@@ -101,21 +101,27 @@ struct KeptTerms {
   }
 };
 
-// Row p of the batch from its kept terms, a whole number of vectors. The target's own gradient is written on the way:
-// afterwards its place might have to be fetched from memory.
+// A row whose terms are kept, a whole number of vectors.
+template <class T>
+struct KeptRow {
+  const T* terms;
+  T factor, scale, own_gradient, most;
+  ptrdiff_t target;
+};
+
+// The target's own gradient is written on the way: afterwards its place might have to be fetched from memory.
 template <class O, class Terms>
-void write_kept_row(const typename O::Real* kept, typename O::Storage* y, ptrdiff_t classes, const Terms& terms,
-                    const KeptTerms<typename O::Real>& of_batch, const Coefficients& k, ptrdiff_t p, ptrdiff_t target,
+void write_kept_row(const KeptRow<typename O::Real>& row, typename O::Storage* y, ptrdiff_t classes, const Terms& terms,
                     ptrdiff_t y_stride, bool streams) {
   using T = typename O::Real;
-  const Vec<T> factor = splat(of_batch.factor[p]), scale = splat((T)k.scale[p]), own = splat((T)k.target_gradient[p]);
-  const Vec<T> numbers = lane_numbers<T>(), most = splat((T)k.most_output);
+  const Vec<T> factor = splat(row.factor), scale = splat(row.scale), own = splat(row.own_gradient);
+  const Vec<T> numbers = lane_numbers<T>(), most = splat(row.most);
   write_line<O>(y, classes, y_stride, streams,
                 [&](ptrdiff_t c, [[maybe_unused]] FirstLanes present, auto) __attribute__((always_inline)) {
                   Vec<T> t = splat<T>(0);
                   if constexpr (Terms::present) t = terms.along_classes(c, present);
-                  const Vec<T> value = without_target<T, Terms::present>(load(kept + c) * factor, t, scale, most);
-                  return select(equal(numbers, splat((T)(target - c))), own, value);
+                  const Vec<T> value = without_target<T, Terms::present>(load(row.terms + c) * factor, t, scale, most);
+                  return select(equal(numbers, splat((T)(row.target - c))), own, value);
                 });
 }
 

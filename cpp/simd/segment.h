@@ -24,23 +24,38 @@ class SegmentKernel {
   SegmentResult run() {
     if (segment_.shared) return run_shared();
     const ptrdiff_t step = in_.positions_per_batch();
-    for (ptrdiff_t first = 0; first < segment_.positions; first += step) {
-      const ptrdiff_t left = segment_.positions - first;
+    SegmentResult* of_block = segment_.of_blocks;
+    for (ptrdiff_t first = 0, block_end = segment_.block_positions; first < segment_.positions;
+         first += in_.positions) {
+      if (first == block_end) {
+        *of_block++ = result_of_block();
+        block_end += segment_.block_positions;
+      }
+      const ptrdiff_t end = block_end < segment_.positions ? block_end : segment_.positions, left = end - first;
       read_batch(first, left < step ? left : step);
       reduce();
       finish_batch();
-      if (segment_.output.data) SegmentWriter<E>(in_, references_, coefficients_, kept_).write(0, problem_.classes);
+      if (segment_.output.data) writer().write(0, problem_.classes);
     }
+    waiting_.write_all();
     return finished();
   }
 
  private:
+  SegmentWriter<E> writer() { return {in_, references_, coefficients_, kept_, waiting_}; }
+
   SegmentResult finished() {
     if (segment_.output_streams) finish_streaming();
+    return result_of_block();
+  }
+
+  // Of the positions since the last.
+  SegmentResult result_of_block() {
     const ErrorSum sum = loss_sum_.folded();
-    result_.loss_sum = sum.sum;
-    result_.loss_sum_error = sum.error;
-    return result_;
+    const SegmentResult result = {sum.sum, sum.error, target_changed_};
+    loss_sum_ = Accumulator<double>::of_nothing();
+    target_changed_ = false;
+    return result;
   }
 
   // One stage of run() for positions whose classes are shared out.
@@ -107,8 +122,7 @@ class SegmentKernel {
       if (substitute > coefficients_.most_substitute) coefficients_.most_substitute = substitute;
     }
     refer_to_all_maxima();
-    SegmentWriter<E>(in_, references_, coefficients_, kept_)
-        .write(segment_.shared->first_class, segment_.shared->end_class);
+    writer().write(segment_.shared->first_class, segment_.shared->end_class);
   }
 
   void refer_to_all_maxima() {
@@ -124,7 +138,7 @@ class SegmentKernel {
     if (is_score()) write_scores<T>(in_, statistics_, coefficients_.log_sum);
   }
 
-  void read_batch(ptrdiff_t first, ptrdiff_t positions) { result_.target_changed |= !in_.move_to(first, positions); }
+  void read_batch(ptrdiff_t first, ptrdiff_t positions) { target_changed_ |= !in_.move_to(first, positions); }
 
   bool is_score() const { return problem_.operation == Operation::score; }
 
@@ -190,7 +204,7 @@ class SegmentKernel {
       if (classes < least_classes_of_one_pass) return false;
       if (two_passes_left_ > 0) {
         --two_passes_left_;
-      } else if (OnePass<R, keeps, Terms::has_scores>(in_, c, classes, first).reduce(references_, out)) {
+      } else if (OnePass<R, keeps, Terms::has_scores>(in_, waiting_, c, classes, first).reduce(references_, out)) {
         return true;
       } else {
         two_passes_left_ = 16;
@@ -243,7 +257,8 @@ class SegmentKernel {
   SegmentInput<T> in_;
   int two_passes_left_ = 0;
   KeptTerms<T> kept_;
-  SegmentResult result_ = {0, 0, false};
+  WaitingRows<T> waiting_;
+  bool target_changed_ = false;
   Accumulator<double> loss_sum_ = Accumulator<double>::of_nothing();
   Statistics statistics_, next_;
   References<T> references_;  // to the maxima of all classes, or of the last chunk

@@ -2,7 +2,7 @@
 // coefficients, or from the terms that have been kept. Which element it has and which way it goes is decided here.
 #pragma once
 
-#include "output.h"
+#include "waiting_rows.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
@@ -19,13 +19,14 @@ class SegmentWriter {
 
  public:
   SegmentWriter(SegmentInput<T>& in, const References<T>& references, const Coefficients& coefficients,
-                KeptTerms<T>& kept)
+                KeptTerms<T>& kept, WaitingRows<T>& waiting)
       : segment_(in.segment),
         problem_(in.problem),
         in_(in),
         references_(references),
         coefficients_(coefficients),
-        kept_(kept) {}
+        kept_(kept),
+        waiting_(waiting) {}
 
   // Classes first … end - 1; all of them unless they are shared out.
   void write(ptrdiff_t first, ptrdiff_t end) {
@@ -61,6 +62,7 @@ class SegmentWriter {
     if (problem_.operation == Operation::softmax && problem_.classes == 1) return write_ones<O>();
     if (in_.path == Path::tile || in_.path == Path::columns) return write_columns_as<O, logarithm>();
     if (in_.kept_terms) kept_.set_factors(coefficients_, references_, in_.positions);
+    waiting_.write_all();
     for (ptrdiff_t c = first_class_; c < end_class_; c += chunk_classes) {
       const ptrdiff_t classes = classes_of_chunk(problem_, c);
       if (in_.path == Path::gather && problem_.classes > chunk_classes) in_.gather_logits(c, classes);
@@ -91,8 +93,11 @@ class SegmentWriter {
         const bool streams = can_stream<Y> && segment_.output_streams;
         if constexpr (may_keep_terms<Terms> && !logarithm) {
           if (is_kept(p)) {
-            return write_kept_row<Y>(in_.kept_row(p), output<Y>(p, c), classes, terms, kept_, coefficients_, p,
-                                     in_.targets.index[p], segment_.output.position_stride, streams);
+            if (in_.rows_wait() && coefficients_.most_substitute < may_be_nan) {
+              return waiting_.template add<Y>(kept_row(p), output<Y>(p, c), classes, terms);
+            }
+            return write_kept_row<Y>(kept_row(p), output<Y>(p, c), classes, terms, segment_.output.position_stride,
+                                     streams);
           }
         }
         if constexpr (rows_are_in_place<Direct, Terms>) {
@@ -115,10 +120,7 @@ class SegmentWriter {
   template <bool logarithm, class Terms>
   void write_gathered_row(T* x, ptrdiff_t classes, const Terms& terms, ptrdiff_t p) {
     if constexpr (may_keep_terms<Terms> && !logarithm) {
-      if (is_kept(p)) {
-        return write_kept_row<Plain>(in_.kept_row(p), x, classes, terms, kept_, coefficients_, p, in_.targets.index[p],
-                                     0, false);
-      }
+      if (is_kept(p)) return write_kept_row<Plain>(kept_row(p), x, classes, terms, 0, false);
     }
     write_row<Plain, Plain, logarithm>(x, x, classes, terms, references_, coefficients_, p, 0, false);
   }
@@ -126,6 +128,11 @@ class SegmentWriter {
   bool is_written_here(ptrdiff_t c) const { return first_class_ <= c && c < end_class_; }
 
   bool is_kept(ptrdiff_t p) const { return in_.kept_terms && kept_.factor[p] != 0; }
+  KeptRow<T> kept_row(ptrdiff_t p) const {
+    const Coefficients& k = coefficients_;
+    return {in_.kept_row(p),         kept_.factor[p],  (T)k.scale[p],
+            (T)k.target_gradient[p], (T)k.most_output, in_.targets.index[p]};
+  }
 
   template <class O, bool logarithm>
   void write_columns_as() {
@@ -174,6 +181,7 @@ class SegmentWriter {
   const References<T>& references_;
   const Coefficients& coefficients_;
   KeptTerms<T>& kept_;
+  WaitingRows<T>& waiting_;
   ptrdiff_t first_class_ = 0, end_class_ = 0;
 };
 
