@@ -63,12 +63,13 @@ void* advanced(void* data, Element element, ptrdiff_t elements) {
   return data ? static_cast<char*>(data) + elements * size_of(element) : nullptr;
 }
 
-// Whether the output would leave the cache before anybody reads it. Short rows have too few whole cache lines.
+// Whether the output would leave the cache before anybody reads it. Short rows have too few whole cache lines, and
+// vectors of half precision are not even one.
 bool streams(const Segment& start, ptrdiff_t positions) {
   constexpr ptrdiff_t large_bytes = ptrdiff_t{1} << 25, long_row_bytes = 2048;
   const ptrdiff_t row_bytes = start.problem->classes * size_of(start.output.element);
-  return start.output.data && start.output.data != start.logits.data && row_bytes >= long_row_bytes &&
-         positions * row_bytes >= large_bytes;
+  return start.output.data && start.output.data != start.logits.data && size_of(start.output.element) >= 4 &&
+         row_bytes >= long_row_bytes && positions * row_bytes >= large_bytes;
 }
 
 // The part of `start`, which begins at position 0, along a line of positions.

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import cases
 import crossent
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[Any]
 
 LARGE_BYTES = 2**25  # from here on outputs stream
-CLASSES = 2051
 GUARD = 7.5
 
 CALLS: dict[str, Callable[[Array, Array, Array], Any]] = {
@@ -26,18 +26,75 @@ CALLS: dict[str, Callable[[Array, Array, Array], Any]] = {
 
 @pytest.mark.parametrize("offset", [0, 1, 5, 16])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", [2051, 20011])
 @pytest.mark.parametrize("name", CALLS)
-def test_padded_rows_at_any_address(name: str, dtype: type, offset: int) -> None:
-    rows = LARGE_BYTES // np.dtype(dtype).itemsize // CLASSES + 1
-    logits: Array = np.random.default_rng(3).normal(0, 3, (rows, CLASSES)).astype(dtype)
-    target = np.arange(rows) % CLASSES
-    memory: Array = np.full((rows, CLASSES + 37), GUARD, dtype)
-    out = memory[:, offset : offset + CLASSES]
+def test_padded_rows_at_any_address(name: str, classes: int, dtype: type, offset: int) -> None:
+    rows = LARGE_BYTES // np.dtype(dtype).itemsize // classes + 1
+    logits: Array = np.random.default_rng(3).normal(0, 3, (rows, classes)).astype(dtype)
+    target = np.arange(rows) % classes
+    memory: Array = np.full((rows, classes + 37), GUARD, dtype)
+    out = memory[:, offset : offset + classes]
     CALLS[name](logits, target, out)
     assert (memory[:, :offset] == GUARD).all()
-    assert (memory[:, offset + CLASSES :] == GUARD).all()
+    assert (memory[:, offset + classes :] == GUARD).all()
     for first in (0, rows // 2, rows - 9):  # a few rows don't stream
         few = slice(first, first + 9)
         expected = np.empty_like(logits[few])
         CALLS[name](logits[few], target[few], expected)
         np.testing.assert_array_equal(out[few], expected)
+
+
+def rows_of_all_kinds(rows: int, classes: int, dtype: str) -> tuple[Array, Array]:
+    """Return logits and targets: ordinary rows, and among them rows that are computed in other ways or not at all."""
+    random = np.random.default_rng(classes)
+    logits = random.normal(0, 3, (rows, classes)).astype(dtype)
+    target = random.integers(0, classes, rows)
+    logits[5::37] *= np.float32(30)  # beyond what is summed in one pass
+    logits[6::41, ::3] = -np.inf
+    logits[7::43, 11] = 200
+    logits[8::301, 9] = np.nan
+    logits[9::307, 10] = np.inf
+    target[10::11] = -100
+    return logits, target
+
+
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+@pytest.mark.parametrize("scale", ["mean", "tiny"])
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("classes", [1030, 4099, 16384, 20011])
+def test_rows_wait_until_others_are_read(classes: int, dtype: str, scale: str, smoothing: float) -> None:
+    """A row may be written long after it has been read, beside rows of another kind."""
+    itemsize = np.dtype(dtype).itemsize
+    rows = LARGE_BYTES // itemsize // classes + 3
+    logits, target = rows_of_all_kinds(rows, classes, dtype)
+    grad_output = np.full(rows, 1.0 if scale == "mean" else 1e-37)
+    grad_output[::13] = 1
+    options: dict[str, Any] = {"label_smoothing": smoothing, "reduction": "none"}
+    losses, out = crossent.cross_entropy_with_grad(logits, target, grad_output=grad_output, **options)
+    bits = np.dtype(f"u{itemsize}")
+    for first in range(0, rows, 50):  # which don't stream
+        few = slice(first, first + 50)
+        some, expected = crossent.cross_entropy_with_grad(
+            logits[few], target[few], grad_output=grad_output[few], **options
+        )
+        np.testing.assert_array_equal(losses[few], some)
+        np.testing.assert_array_equal(out[few].view(bits), expected.view(bits))
+
+
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize("classes", [600, 20011])
+def test_rows_of_a_view_wait(classes: int) -> None:
+    """Rows with gaps, in lines that end inside a block of the sum, with the same sum as those that don't stream."""
+    batch, time = 3, LARGE_BYTES // 4 // classes // 3 + 5
+    whole = np.random.default_rng(1).normal(0, 3, (batch, time, classes + 1)).astype(np.float32)
+    target = np.random.default_rng(2).integers(0, classes, (batch, time))
+    logits = whole[..., :-1]
+    out = np.full_like(whole, GUARD)
+    loss, _ = crossent.cross_entropy_with_grad(logits, target, axis=-1, out=out[..., :-1])
+    assert (out[..., -1] == GUARD).all()
+    assert loss == crossent.cross_entropy(logits, target, axis=-1)
+    in_place = whole.copy()  # an output in the logits' place doesn't stream
+    again, _ = crossent.cross_entropy_with_grad(in_place[..., :-1], target, axis=-1, out=in_place[..., :-1])
+    assert loss == again
+    np.testing.assert_array_equal(out[..., :-1], in_place[..., :-1])

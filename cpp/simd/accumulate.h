@@ -86,7 +86,7 @@ class RowTotals {
       store(error_[row], a.error);
     }
   }
-  void take(double* totals) const {
+  __attribute__((noinline)) void take(double* totals) const {
     constexpr int square = lanes<double>;
     for (int first = 0; first < lanes<T>; first += square) {
       Vec<double> sum[square];
@@ -113,20 +113,27 @@ class RowTotals {
   alignas(64) double error_[sizeof(T) == 4 ? 1 : lanes<T>][lanes<double>];
 };
 
-// A vector for each of as many rows as it has lanes; folded(combine) has what combine makes of each row's lanes.
+// A vector for each of as many rows as it has lanes, and what each row's lanes have together.
 template <class T>
 class RowLanes {
  public:
   CROSSENT_INLINE void put(ptrdiff_t row, const Vec<T>& a) { store(lane_[row], a); }
+  __attribute__((noinline)) Vec<T> largest() const {
+    return folded([](const auto& a, const auto& b) { return max(a, b); });
+  }
+  __attribute__((noinline)) Vec<T> sum() const {
+    return folded([](const auto& a, const auto& b) { return a + b; });
+  }
+
+ private:
   template <class Combine>
-  CROSSENT_INLINE_LARGE Vec<T> folded(const Combine& combine) const {
+  CROSSENT_INLINE Vec<T> folded(const Combine& combine) const {
     Vec<T> rows[lanes<T>];
     repeat<lanes<T>>(CROSSENT_EACH(i) { rows[i] = load(lane_[i]); });
     transpose(rows);
     return fold<lanes<T>>(rows, combine);
   }
 
- private:
   alignas(64) T lane_[lanes<T>][lanes<T>];
 };
 

@@ -236,7 +236,7 @@ CROSSENT_INLINE auto with_element(Element element, const Function& function) {
 }
 
 // How far ahead of a stream the memory is asked: at the end of a row the hardware would not think of the next in time.
-constexpr ptrdiff_t bytes_ahead = 8192;
+constexpr ptrdiff_t bytes_ahead = 16384;
 
 // A line of elements at any stride becomes lanes' own type, side by side.
 template <class T>

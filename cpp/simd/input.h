@@ -141,7 +141,10 @@ class SegmentInput {
   }
 
   // Whether the rows of a batch are written while those of the next are read (waiting_rows.h).
-  bool rows_wait() const { return kept_terms && path == Path::rows && segment.output_streams; }
+  bool rows_wait() const {
+    return !CROSSENT_IS_SMALL && path == Path::rows && segment.output_streams && !segment.probabilities.data &&
+           !segment.shared;
+  }
 
   // Where the terms of a row are kept: beside those of the batch before, if these are still to be written.
   T* kept_row(ptrdiff_t p) const {

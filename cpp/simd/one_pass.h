@@ -9,7 +9,6 @@
 
 #include "rank.h"
 #include "reduce.h"
-#include "waiting_rows.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
@@ -67,15 +66,17 @@ CROSSENT_INLINE Extremes<T> no_extremes() {
   return {splat(-(T)__builtin_inf()), splat((T)__builtin_inf())};
 }
 
-// The lines of a group of classes get on their way; into the first cache alone if they are read once.
+// Gets what comes after the v-th vector from x on on its way, line by line, since more at once takes longer: into the
+// first cache alone, and before, so many elements `far` ahead, into all of them. A row that is read once isn't wanted
+// in all: then far is 0, and that prefetch of what is being read has no effect, which takes less than a branch.
 template <class E>
-CROSSENT_INLINE void prefetch_group(const typename E::Storage* x, bool once) {
-  constexpr int line = 64 / sizeof(*x), lines = group_terms * element_lanes<E> / line;
-  if (once) {
-    repeat<lines>(CROSSENT_EACH(i) { __builtin_prefetch(x + i * line, 0, 0); });
-  } else {
-    repeat<lines>(CROSSENT_EACH(i) { __builtin_prefetch(x + i * line); });
-  }
+CROSSENT_INLINE void prefetch_ahead(const typename E::Storage* x, int v, ptrdiff_t far) {
+  constexpr int line_bytes = 64, vector_bytes = element_lanes<E> * sizeof(typename E::Storage);
+  constexpr ptrdiff_t near = 12288 / sizeof(*x);
+  if (v * vector_bytes % line_bytes != 0) return;
+  x += v * element_lanes<E>;
+  __builtin_prefetch(x + near, 0, 0);
+  __builtin_prefetch(x + far);
 }
 
 // A whole group.
@@ -87,18 +88,17 @@ struct Group<T, true> : GroupPart<T> {
 };
 
 // The groups of a row, one after another, with what `scores` need of them. With `keeps` every exp(x) goes to `kept` as
-// well. Memory is asked for what comes after the row, which is to be read `once`.
+// well. `far`: see prefetch_ahead().
 template <class E, bool keeps, bool scores, class T>
 CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t classes, Group<T, scores>* group,
-                                       [[maybe_unused]] T* kept, bool once) {
+                                       [[maybe_unused]] T* kept, ptrdiff_t far) {
   const Vec<T> zero = splat<T>(0), vanishing = splat(Ordinary<T>::vanishing);
-  constexpr ptrdiff_t elements_ahead = bytes_ahead / sizeof(typename E::Storage);
   Extremes<T> row = no_extremes<T>();
   ScoresOfGroup<T, group_terms> scores_of_group(vanishing);
   each_group<E, true>(
       x, classes,
       [&](const Vec<T>& x_lanes, ptrdiff_t c, int v, FirstLanes) __attribute__((always_inline)) {
-        if (v == 0) prefetch_group<E>(x + c + elements_ahead, once);
+        prefetch_ahead<E>(x + c, v, far);
         const auto counts = not_less(x_lanes, vanishing);
         row.least = select(counts, min(x_lanes, row.least), row.least);
         GroupPart<T> part{select(counts, exp_of_ordinary(x_lanes), zero), x_lanes};
@@ -268,7 +268,7 @@ class OnePass {
       }
       largest_.put(i, largest);
     }
-    const Vec<T> largest = largest_.folded([](const auto& a, const auto& b) { return max(a, b); });
+    const Vec<T> largest = largest_.largest();
     alignas(64) T least_lanes[width];
     store(least_lanes, least);
     if (!are_ordinary<Bound>(largest, fold<width>(least_lanes, [](T a, T b) { return a < b ? a : b; }))) return false;
@@ -306,28 +306,27 @@ class OnePass {
     return true;
   }
 
-  // Scores look for the target's rank again, and the output of long rows is computed from logits.
-  bool is_read_once() const {
+  // See prefetch_ahead(). Long rows are read again by scores, for the target's rank, and where the output is computed
+  // from logits.
+  ptrdiff_t far() const {
     constexpr ptrdiff_t room_in_first_cache = 16384 / sizeof(typename E::Storage);
-    return classes_ <= room_in_first_cache || !(scores || in_.segment.output.data);
+    const bool once = keeps || classes_ <= room_in_first_cache || !(scores || in_.segment.output.data);
+    return once ? 0 : bytes_ahead / sizeof(typename E::Storage);
   }
 
   // A piece at a time where pieces of rows before may wait to be written.
   Extremes<T> groups_of_row(ptrdiff_t i, Group<T, scores>* group) {
     const typename E::Storage* x = row(i);
-    if constexpr (!keeps) {
-      return row_groups<E, false, scores>(x, classes_, group, static_cast<T*>(nullptr), is_read_once());
-    } else {
-      T* kept = in_.kept_row(first_ + i);
-      Extremes<T> all = no_extremes<T>();
-      for (ptrdiff_t c = 0; c < classes_; c += piece_classes<T>) {
-        const ptrdiff_t left = classes_ - c, classes = left < piece_classes<T> ? left : piece_classes<T>;
-        const Extremes<T> some = row_groups<E, true, scores>(x + c, classes, group + c / group_classes, kept + c, true);
-        all = {max(some.largest, all.largest), min(some.least, all.least)};
-        waiting_.write_next();
-      }
-      return all;
+    const ptrdiff_t piece = in_.rows_wait() ? piece_classes<T> : classes_;
+    Extremes<T> all = no_extremes<T>();
+    for (ptrdiff_t c = 0; c < classes_; c += piece) {
+      const ptrdiff_t classes = classes_ - c < piece ? classes_ - c : piece;
+      T* kept = keeps ? in_.kept_row(first_ + i) + c : nullptr;
+      const Extremes<T> some = row_groups<E, keeps, scores>(x + c, classes, group + c / group_classes, kept, far());
+      all = {max(some.largest, all.largest), min(some.least, all.least)};
+      if constexpr (!scores) waiting_.write(classes);
     }
+    return all;
   }
 
   // How many classes come before the target's, while the row is in the first cache; -1 if none has a greater logit.
@@ -346,7 +345,7 @@ class OnePass {
 
   void add_ahead(Statistics& out) const {
     alignas(64) double ahead[width];
-    store_doubles<T>(ahead, as_doubles(ahead_.folded([](const auto& a, const auto& b) { return a + b; })));
+    store_doubles<T>(ahead, as_doubles(ahead_.sum()));
     for (ptrdiff_t i = 0; i < width; ++i) out.ahead[first_ + i] += ahead[i];
   }
 

@@ -101,74 +101,86 @@ struct KeptTerms {
   }
 };
 
-// A row whose terms are kept, a whole number of vectors.
+// What a row's output is made of, but for targets by class.
 template <class T>
-struct KeptRow {
-  const T* terms;
-  T factor, scale, own_gradient, most;
+struct OutputRow {
+  T maximum, offset, lower, shifter;
+  T term_factor;  // of the terms that are kept, or of those computed again
+  T scale, log_sum, most, own_gradient;
   ptrdiff_t target;
 };
 
-// The target's own gradient is written on the way: afterwards its place might have to be fetched from memory.
+// From a row's terms, a whole number of vectors. The target's own gradient is written on the way: afterwards its place
+// might have to be fetched from memory.
 template <class O, class Terms>
-void write_kept_row(const KeptRow<typename O::Real>& row, typename O::Storage* y, ptrdiff_t classes, const Terms& terms,
-                    ptrdiff_t y_stride, bool streams) {
+__attribute__((noinline)) void write_kept_row(const OutputRow<typename O::Real>& row, const typename O::Real* kept,
+                                              typename O::Storage* y, ptrdiff_t classes, const Terms& terms,
+                                              ptrdiff_t y_stride, bool streams) {
   using T = typename O::Real;
-  const Vec<T> factor = splat(row.factor), scale = splat(row.scale), own = splat(row.own_gradient);
+  const Vec<T> factor = splat(row.term_factor), scale = splat(row.scale), own = splat(row.own_gradient);
   const Vec<T> numbers = lane_numbers<T>(), most = splat(row.most);
   write_line<O>(y, classes, y_stride, streams,
                 [&](ptrdiff_t c, [[maybe_unused]] FirstLanes present, auto) __attribute__((always_inline)) {
                   Vec<T> t = splat<T>(0);
                   if constexpr (Terms::present) t = terms.along_classes(c, present);
-                  const Vec<T> value = without_target<T, Terms::present>(load(row.terms + c) * factor, t, scale, most);
+                  const Vec<T> value = without_target<T, Terms::present>(load(kept + c) * factor, t, scale, most);
                   return select(equal(numbers, splat((T)(row.target - c))), own, value);
                 });
 }
 
-// Row p of the batch: `classes` classes from x to y, which may be the same memory unless the output streams past the
+// From a row's logits x, but for the target's own gradient. y may be the same memory unless the output streams past the
 // cache.
 template <class E, class O, bool logarithm, class Terms>
-void write_row(const typename E::Storage* x, typename O::Storage* y, ptrdiff_t classes, const Terms& terms,
-               const References<typename E::Real>& references, const Coefficients& k, ptrdiff_t p, ptrdiff_t y_stride,
-               bool streams) {
+__attribute__((noinline)) void write_computed_row(const OutputRow<typename E::Real>& row, const typename E::Storage* x,
+                                                  typename O::Storage* y, ptrdiff_t classes, const Terms& terms,
+                                                  ptrdiff_t y_stride, bool streams) {
   using T = typename E::Real;
-  constexpr ptrdiff_t width = lanes<T>;
-  constexpr bool with_terms = Terms::present;
-  if (!(k.substitute[p] >= is_computed)) {
-    for (ptrdiff_t c = 0; c < classes; c += width) store_partial<O>(y + c, splat((T)k.substitute[p]), classes - c);
-    return;
-  }
-  const auto target_at = [&](ptrdiff_t c, FirstLanes present) __attribute__((always_inline)) {
-    Vec<T> t = splat<T>(0);
-    if constexpr (with_terms) t = terms.along_classes(c, present);
-    return t;
-  };
-  const OutputLanes<T> o = {references.at(p),
-                            splat((T)k.term_factor[p]),
-                            splat((T)k.multiplier[p]),
-                            splat((T)k.exponent[p]),
-                            splat((T)k.scale[p]),
-                            splat((T)k.log_sum[p]),
-                            splat((T)1),
-                            splat((T)k.most_output)};
-  if (!logarithm && k.term_factor[p] == 0) {
-    for (ptrdiff_t c = 0; c < classes; c += width) {
-      const FirstLanes present = first_lanes<T>(classes - c);
-      const Vec<T> logits = load_partial<E>(x + c, present, 0);
-      store_partial<O>(y + c, unusual_output_of<T, with_terms>(logits, target_at(c, present), o), classes - c);
-    }
-    return;
-  }
+  OutputLanes<T> o = {};
+  o.reference = {splat(row.maximum), {}, splat(row.offset), splat(row.lower), splat(row.shifter)};
+  o.term_factor = splat(row.term_factor);
+  o.scale = splat(row.scale);
+  o.log_sum = splat(row.log_sum);
+  o.most = splat(row.most);
   write_line<O>(y, classes, y_stride, streams,
                 [&](ptrdiff_t c, FirstLanes present, auto is_whole) __attribute__((always_inline)) {
-                  Vec<T> logits;
+                  Vec<T> t = splat<T>(0), logits;
+                  if constexpr (Terms::present) t = terms.along_classes(c, present);
                   if constexpr (is_whole) {
                     logits = E::load(x + c);
                   } else {
                     logits = load_partial<E>(x + c, present, 0);
                   }
-                  return output_of<T, logarithm, with_terms>(logits, target_at(c, present), o);
+                  return output_of<T, logarithm, Terms::present>(logits, t, o);
                 });
+}
+
+// The same where the factor of row p's terms is out of range.
+template <class E, class O, class Terms>
+__attribute__((noinline)) void write_unusual_row(const typename E::Storage* x, typename O::Storage* y,
+                                                 ptrdiff_t classes, const Terms& terms,
+                                                 const References<typename E::Real>& references, const Coefficients& k,
+                                                 ptrdiff_t p) {
+  using T = typename E::Real;
+  OutputLanes<T> o = {};
+  o.reference = references.at(p);
+  o.multiplier = splat((T)k.multiplier[p]);
+  o.exponent = splat((T)k.exponent[p]);
+  o.scale = splat((T)k.scale[p]);
+  o.most = splat((T)k.most_output);
+  for (ptrdiff_t c = 0; c < classes; c += lanes<T>) {
+    const FirstLanes present = first_lanes<T>(classes - c);
+    Vec<T> t = splat<T>(0);
+    if constexpr (Terms::present) t = terms.along_classes(c, present);
+    const Vec<T> logits = load_partial<E>(x + c, present, 0);
+    store_partial<O>(y + c, unusual_output_of<T, Terms::present>(logits, t, o), classes - c);
+  }
+}
+
+// A row of one value.
+template <class O>
+void write_substitute(typename O::Storage* y, ptrdiff_t classes, double substitute) {
+  using T = typename O::Real;
+  for (ptrdiff_t c = 0; c < classes; c += lanes<T>) store_partial<O>(y + c, splat((T)substitute), classes - c);
 }
 
 // What has been written for a position: every nan becomes the same one.

@@ -5,6 +5,7 @@
 
 #include "input.h"
 #include "statistics.h"
+#include "waiting_rows.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
@@ -105,7 +106,8 @@ CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::
 // left). The steps are taken for all positions before the next, so that no row waits for another's last value.
 template <class E, bool keeps, class Terms>
 void reduce_rows(const SegmentInput<typename E::Real>& in, const Terms& terms, ptrdiff_t c, ptrdiff_t classes,
-                 ptrdiff_t first, References<typename E::Real>& references, Statistics& out) {
+                 ptrdiff_t first, WaitingRows<typename E::Real>& waiting, References<typename E::Real>& references,
+                 Statistics& out) {
   using T = typename E::Real;
   const ptrdiff_t left = in.positions - first, positions = left < lanes<T> ? left : lanes<T>;
   const auto is_skipped = [&](ptrdiff_t i) { return i >= positions || in.targets.is_live[first + i] == 0; };
@@ -115,8 +117,7 @@ void reduce_rows(const SegmentInput<typename E::Real>& in, const Terms& terms, p
     const ptrdiff_t p = first + i;
     lanes_of_maximum.put(i, is_skipped(i) ? zero : row_maxima<E>(in.template row<E>(p, c, classes), classes));
   }
-  store_doubles(out.maximum + first,
-                as_doubles(lanes_of_maximum.folded([](const auto& a, const auto& b) { return max(a, b); })));
+  store_doubles(out.maximum + first, as_doubles(lanes_of_maximum.largest()));
   refer_to_maxima<T>(out, references, first);
 
   RowTotals<T> totals[Terms::sums], mass;
@@ -127,6 +128,7 @@ void reduce_rows(const SegmentInput<typename E::Real>& in, const Terms& terms, p
       sums =
           row_sums<E, keeps>(in.template row<E>(p, c, classes), in.template ahead<E>(p, positions, c, classes), classes,
                              in.terms_of_row(terms, p, c, classes), references.at(p), keeps ? in.kept_row(p) : nullptr);
+      if constexpr (!Terms::has_scores) waiting.write(classes);
     }
     repeat<Terms::sums>(CROSSENT_EACH(k) { totals[k].put(i, sums.sum[k]); });
     lanes_of_count.put(i, sums.count);
@@ -136,12 +138,10 @@ void reduce_rows(const SegmentInput<typename E::Real>& in, const Terms& terms, p
     }
   }
   for (int k = 0; k < Terms::sums; ++k) totals[k].take(out.*sum_columns<Terms>[k] + first);
-  store_doubles(out.count + first,
-                as_doubles(lanes_of_count.folded([](const auto& a, const auto& b) { return a + b; })));
+  store_doubles(out.count + first, as_doubles(lanes_of_count.sum()));
   if constexpr (Terms::has_mass) {
     mass.take(out.mass + first);
-    store_doubles(out.is_used + first,
-                  as_doubles(lanes_of_use.folded([](const auto& a, const auto& b) { return max(a, b); })));
+    store_doubles(out.is_used + first, as_doubles(lanes_of_use.largest()));
   }
   for (ptrdiff_t i = 0; i < positions; ++i) {
     if (is_skipped(i)) out.count[first + i] = 1;

@@ -188,7 +188,7 @@ class SegmentKernel {
     for (ptrdiff_t p = 0; p < in_.positions; p += lanes<T>) {
       const bool in_one_pass = reduce_in_one_pass<R, keeps>(terms, c, classes, p, out);
       if (!in_one_pass) {
-        reduce_rows<R, keeps>(in_, terms, c, classes, p, references_, out);
+        reduce_rows<R, keeps>(in_, terms, c, classes, p, waiting_, references_, out);
         if constexpr (Terms::has_scores) rank_rows<R>(in_, c, classes, p, next_rows(p), out);
       }
       kept_.unit_is_one[p / lanes<T>] = in_one_pass;

@@ -66,11 +66,17 @@ class SegmentWriter {
     for (ptrdiff_t c = first_class_; c < end_class_; c += chunk_classes) {
       const ptrdiff_t classes = classes_of_chunk(problem_, c);
       if (in_.path == Path::gather && problem_.classes > chunk_classes) in_.gather_logits(c, classes);
-      for (ptrdiff_t p = 0; p < in_.positions; ++p) write_chunk_of_row<O, logarithm>(p, c, classes);
+      for (ptrdiff_t p = 0; p < in_.positions; ++p) {
+        if (CROSSENT_IS_SMALL || !waits(p)) {
+          write_chunk_of_row<O, logarithm>(p, c, classes);
+        } else if (c == first_class_) {
+          add_waiting_row<O, logarithm>(p);
+        }
+      }
     }
     for (ptrdiff_t p = 0; p < in_.positions; ++p) {
       const ptrdiff_t c = in_.targets.index[p];
-      if (is_written_here(c) && coefficients_.substitute[p] >= is_computed && !is_kept(p)) {
+      if (is_written_here(c) && coefficients_.substitute[p] >= is_computed && !is_kept(p) && !waits(p)) {
         store_one<O>(output<O>(p, c), (T)coefficients_.target_gradient[p]);
       }
     }
@@ -90,23 +96,11 @@ class SegmentWriter {
     const auto write = [&]<class Terms>(const Terms& terms) {
       if (in_.path == Path::rows) {
         using Y = OutputInPlace<O>;
-        const bool streams = can_stream<Y> && segment_.output_streams;
-        if constexpr (may_keep_terms<Terms> && !logarithm) {
-          if (is_kept(p)) {
-            if (in_.rows_wait() && coefficients_.most_substitute < may_be_nan) {
-              return waiting_.template add<Y>(kept_row(p), output<Y>(p, c), classes, terms);
-            }
-            return write_kept_row<Y>(kept_row(p), output<Y>(p, c), classes, terms, segment_.output.position_stride,
-                                     streams);
-          }
-        }
-        if constexpr (rows_are_in_place<Direct, Terms>) {
-          write_row<Direct, Y, logarithm>(in_.template row<Direct>(p, c, classes), output<Y>(p, c), classes, terms,
-                                          references_, coefficients_, p, segment_.output.position_stride, streams);
-        }
+        write_row<Direct, Y, logarithm>(in_.template row<Direct>(p, c, classes), output<Y>(p, c), classes, terms, p,
+                                        segment_.output.position_stride, can_stream<Y> && segment_.output_streams);
       } else {
         T* x = in_.scratch_logits + p * classes;
-        write_gathered_row<logarithm>(x, classes, terms, p);
+        write_row<Plain, Plain, logarithm>(x, x, classes, terms, p, 0, false);
         scatter_line<O>(x, classes, output<O>(p, c), segment_.output.class_stride);
       }
     };
@@ -117,21 +111,69 @@ class SegmentWriter {
     }
   }
 
-  template <bool logarithm, class Terms>
-  void write_gathered_row(T* x, ptrdiff_t classes, const Terms& terms, ptrdiff_t p) {
+  template <class R, class Y, bool logarithm, class Terms>
+  void write_row(const typename R::Storage* x, typename Y::Storage* y, ptrdiff_t classes, const Terms& terms,
+                 ptrdiff_t p, ptrdiff_t y_stride, bool streams) {
     if constexpr (may_keep_terms<Terms> && !logarithm) {
-      if (is_kept(p)) return write_kept_row<Plain>(kept_row(p), x, classes, terms, 0, false);
+      if (is_kept(p)) return write_kept_row<Y>(row_of(p), in_.kept_row(p), y, classes, terms, y_stride, streams);
     }
-    write_row<Plain, Plain, logarithm>(x, x, classes, terms, references_, coefficients_, p, 0, false);
+    if constexpr (rows_are_in_place<R, Terms>) {
+      if (!(coefficients_.substitute[p] >= is_computed)) {
+        write_substitute<Y>(y, classes, coefficients_.substitute[p]);
+      } else if (!logarithm && coefficients_.term_factor[p] == 0) {
+        write_unusual_row<R, Y>(x, y, classes, terms, references_, coefficients_, p);
+      } else {
+        write_computed_row<R, Y, logarithm>(row_of(p), x, y, classes, terms, y_stride, streams);
+      }
+    }
+  }
+
+  // The whole of it.
+  template <class O, bool logarithm>
+  void add_waiting_row(ptrdiff_t p) {
+    using Y = OutputInPlace<O>;
+    const auto add = [&]<class Terms>(const Terms& terms) {
+      if constexpr (can_stream<Y> && !Terms::has_mass) {
+        if constexpr (may_keep_terms<Terms> && !logarithm) {
+          if (is_kept(p)) {
+            return waiting_.template add_kept<Y>(row_of(p), in_.kept_row(p), output<Y>(p, 0), problem_.classes, terms);
+          }
+        }
+        if constexpr (rows_are_in_place<Direct, Terms>) {
+          waiting_.template add_computed<Direct, Y, logarithm>(row_of(p), in_.template logits<Direct>(p, 0),
+                                                               output<Y>(p, 0), problem_.classes, terms);
+        }
+      }
+    };
+    if constexpr (logarithm) {
+      add(NoTerms{});
+    } else {
+      in_.with_terms_of_rows(add);
+    }
   }
 
   bool is_written_here(ptrdiff_t c) const { return first_class_ <= c && c < end_class_; }
 
   bool is_kept(ptrdiff_t p) const { return in_.kept_terms && kept_.factor[p] != 0; }
-  KeptRow<T> kept_row(ptrdiff_t p) const {
+  // Rows that wait are of one kind.
+  bool waits(ptrdiff_t p) const {
+    return in_.rows_wait() && coefficients_.most_substitute == is_computed &&
+           coefficients_.substitute[p] >= is_computed &&
+           (in_.kept_terms ? kept_.factor[p] != 0
+                           : problem_.operation == Operation::log_softmax || coefficients_.term_factor[p] != 0);
+  }
+  __attribute__((noinline)) OutputRow<T> row_of(ptrdiff_t p) const {
     const Coefficients& k = coefficients_;
-    return {in_.kept_row(p),         kept_.factor[p],  (T)k.scale[p],
-            (T)k.target_gradient[p], (T)k.most_output, in_.targets.index[p]};
+    return {references_.maximum[p],
+            references_.offset[p],
+            references_.lower[p],
+            references_.shifter[p],
+            is_kept(p) ? kept_.factor[p] : (T)k.term_factor[p],
+            (T)k.scale[p],
+            (T)k.log_sum[p],
+            (T)k.most_output,
+            (T)k.target_gradient[p],
+            in_.targets.index[p]};
   }
 
   template <class O, bool logarithm>
