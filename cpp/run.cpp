@@ -186,13 +186,11 @@ class SharedPositions {
   std::vector<RowOutput> outputs_;
 };
 
-// How many blocks one thread takes in a row: where the output streams several, so that the kernel may write one batch
-// beside the next. None of it shows in a result.
-ptrdiff_t blocks_per_run(const Segment& start, ptrdiff_t blocks, ptrdiff_t block_positions, int threads) {
+// How many blocks one thread takes in a row, none of which shows in a result. A kernel asks the memory for what comes
+// next, which after a block would else be another thread's, and writes one batch beside the next.
+ptrdiff_t blocks_per_run(ptrdiff_t blocks, ptrdiff_t block_elements, int threads) {
   constexpr ptrdiff_t most_elements = 1 << 20, runs_of_thread = 16;
-  if (!start.output_streams) return 1;
-  const ptrdiff_t most =
-      std::min(blocks / (runs_of_thread * threads), most_elements / (block_positions * start.problem->classes));
+  const ptrdiff_t most = std::min(blocks / (runs_of_thread * threads), most_elements / block_elements);
   return std::max<ptrdiff_t>(most, 1);
 }
 
@@ -224,7 +222,7 @@ SegmentResult run(const Layout& layout, const Segment& all) {
   const ptrdiff_t block_positions = positions_per_block(problem.classes, by_columns);
   const ptrdiff_t blocks = (positions + block_positions - 1) / block_positions;
   const int threads = threads_for(positions * problem.classes, blocks);
-  const ptrdiff_t run_positions = block_positions * blocks_per_run(start, blocks, block_positions, threads);
+  const ptrdiff_t run_positions = block_positions * blocks_per_run(blocks, block_positions * problem.classes, threads);
   Scratch scratch(scratch_for(start, problem.classes, std::min(positions, block_positions)), threads);
   PerBlock<SegmentResult> results(blocks);
   for_each_block((positions + run_positions - 1) / run_positions, threads, [&](ptrdiff_t run, int thread) {

@@ -29,7 +29,13 @@ class FewClassesKernel {
     const Plane &x = segment_.logits, &y = segment_.output;
     const bool reads_in_place = is_like_a_tile(x), writes_in_place = reads_in_place && is_like_a_tile(y);
     FewPositions<T> positions(segment_);
-    for (ptrdiff_t first = 0; first < segment_.positions; first += batch_positions) {
+    SegmentResult* of_block = segment_.of_blocks;
+    for (ptrdiff_t first = 0, block_end = segment_.block_positions; first < segment_.positions;
+         first += batch_positions) {  // of which a block has a whole number
+      if (first == block_end) {
+        *of_block++ = positions.take_result();
+        block_end += segment_.block_positions;
+      }
       const ptrdiff_t left = segment_.positions - first, count = left < batch_positions ? left : batch_positions;
       if (!reads_in_place) {
         load_tile<E>(address<E>(x, first), x.position_stride, x.class_stride, classes_, count, left, tile_);
@@ -49,7 +55,7 @@ class FewClassesKernel {
       positions.add(places);
       if (y.data && !writes_in_place) store_gradient(first, count);
     }
-    return positions.result();
+    return positions.take_result();
   }
 
  private:

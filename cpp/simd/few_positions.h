@@ -98,11 +98,14 @@ class FewPositions {
     write_unusual_gradient(places, unusual);
   }
 
-  SegmentResult result() const {
+  // Of all positions since the last time.
+  SegmentResult take_result() {
     alignas(64) double least[lanes<double>];
     store(least, least_number_);
     const double lowest = fold<lanes<double>>(least, [](double a, double b) { return a < b ? a : b; });
     const ErrorSum sum = loss_sum_.folded();
+    loss_sum_ = Accumulator<double>::of_nothing();
+    least_number_ = splat(0.0);
     return {sum.sum, sum.error, lowest == bad_class};
   }
 
