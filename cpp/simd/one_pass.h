@@ -68,11 +68,12 @@ CROSSENT_INLINE Extremes<T> no_extremes() {
 
 // Gets what comes after the v-th vector from x on on its way, line by line, since more at once takes longer: into the
 // first cache alone, and before, so many elements `far` ahead, into all of them. A row that is read once isn't wanted
-// in all: then far is 0, and that prefetch of what is being read has no effect, which takes less than a branch.
-template <class E>
+// in all: then far is 0, and that prefetch of what is being read has no effect, which takes less than a branch. The
+// memory is kept busy by more than is best beside stores to the same cache or many operations.
+template <class E, bool keeps, bool scores>
 CROSSENT_INLINE void prefetch_ahead(const typename E::Storage* x, int v, ptrdiff_t far) {
   constexpr int line_bytes = 64, vector_bytes = element_lanes<E> * sizeof(typename E::Storage);
-  constexpr ptrdiff_t near = 12288 / sizeof(*x);
+  constexpr ptrdiff_t near = (keeps || scores ? 8192 : 12288) / sizeof(*x);
   if (v * vector_bytes % line_bytes != 0) return;
   x += v * element_lanes<E>;
   __builtin_prefetch(x + near, 0, 0);
@@ -98,7 +99,7 @@ CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t c
   each_group<E, true>(
       x, classes,
       [&](const Vec<T>& x_lanes, ptrdiff_t c, int v, FirstLanes) __attribute__((always_inline)) {
-        prefetch_ahead<E>(x + c, v, far);
+        prefetch_ahead<E, keeps, scores>(x + c, v, far);
         const auto counts = not_less(x_lanes, vanishing);
         row.least = select(counts, min(x_lanes, row.least), row.least);
         GroupPart<T> part{select(counts, exp_of_ordinary(x_lanes), zero), x_lanes};
