@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import cases
 import crossent
 import numpy as np
 import pytest
@@ -59,27 +58,35 @@ def rows_of_all_kinds(rows: int, classes: int, dtype: str) -> tuple[Array, Array
 
 
 @pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize("scale", [1, 1e-37])
 @pytest.mark.parametrize("smoothing", [0, 0.1])
-@pytest.mark.parametrize("scale", ["mean", "tiny"])
-@pytest.mark.parametrize("dtype", cases.DTYPES)
-@pytest.mark.parametrize("classes", [1030, 4099, 16384, 20011])
-def test_rows_wait_until_others_are_read(classes: int, dtype: str, scale: str, smoothing: float) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("classes", [1030, 16384, 20011])
+def test_rows_wait_until_others_are_read(classes: int, dtype: str, scale: float, smoothing: float) -> None:
     """A row may be written long after it has been read, beside rows of another kind."""
-    itemsize = np.dtype(dtype).itemsize
-    rows = LARGE_BYTES // itemsize // classes + 3
+    out_dtype = np.dtype("float64" if dtype == "float64" else "float32")
+    rows = LARGE_BYTES // out_dtype.itemsize // classes + 3
     logits, target = rows_of_all_kinds(rows, classes, dtype)
-    grad_output = np.full(rows, 1.0 if scale == "mean" else 1e-37)
+    grad_output = np.full(rows, scale)
     grad_output[::13] = 1
-    options: dict[str, Any] = {"label_smoothing": smoothing, "reduction": "none"}
-    losses, out = crossent.cross_entropy_with_grad(logits, target, grad_output=grad_output, **options)
-    bits = np.dtype(f"u{itemsize}")
-    for first in range(0, rows, 50):  # which don't stream
-        few = slice(first, first + 50)
-        some, expected = crossent.cross_entropy_with_grad(
-            logits[few], target[few], grad_output=grad_output[few], **options
+
+    def gradient(some: slice) -> tuple[Any, Array]:
+        return crossent.cross_entropy_with_grad(
+            logits[some],
+            target[some],
+            label_smoothing=smoothing,
+            reduction="none",
+            grad_output=grad_output[some],
+            out=np.empty(logits[some].shape, out_dtype),
         )
+
+    losses, out = gradient(slice(rows))
+    for first in range(0, rows, 200):  # which don't stream
+        few = slice(first, min(first + 200, rows))
+        some, expected = gradient(few)
         np.testing.assert_array_equal(losses[few], some)
-        np.testing.assert_array_equal(out[few].view(bits), expected.view(bits))
+        np.testing.assert_array_equal(out[few], expected)
+        np.testing.assert_array_equal(np.signbit(out[few]), np.signbit(expected))
 
 
 @pytest.mark.usefixtures("instruction_set")
