@@ -68,8 +68,8 @@ CROSSENT_INLINE Extremes<T> no_extremes() {
 
 // Gets what comes after the v-th vector from x on on its way, line by line, since more at once takes longer: into the
 // first cache alone, and before, so many elements `far` ahead, into all of them. A row that is read once isn't wanted
-// in all: then far is 0, and that prefetch of what is being read has no effect, which takes less than a branch. The
-// memory is kept busy by more than is best beside stores to the same cache or many operations.
+// in all: then far is 0, and that prefetch of what is being read has no effect, which takes less than a branch. 12 KB
+// keep the memory busy; beside stores to the same cache, or as many operations as scores take, 8 KB do better.
 template <class E, bool keeps, bool scores>
 CROSSENT_INLINE void prefetch_ahead(const typename E::Storage* x, int v, ptrdiff_t far) {
   constexpr int line_bytes = 64, vector_bytes = element_lanes<E> * sizeof(typename E::Storage);

@@ -15,8 +15,8 @@ constexpr ptrdiff_t piece_classes = 64 * lanes<T>;
 template <class T>
 class WaitingRows {
  public:
-  // A row of `classes` classes to be written to y, from the terms that are kept of it or from its logits. What all rows
-  // wait for is of one kind; they and what they are made of stay as they are until they have been written.
+  // A row of `classes` classes to be written to y, from the terms that are kept of it or from its logits, which have to
+  // stay as they are until then. All rows that wait at a time are made in the same way.
   template <class O, class Terms>
   void add_kept(const OutputRow<T>& row, const T* kept, typename O::Storage* y, ptrdiff_t classes, const Terms& terms) {
     add<O>(row, kept, y, classes, terms);
