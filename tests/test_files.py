@@ -199,6 +199,18 @@ class TestArrays:
         save_safetensors(logits=logits, labels=TARGETS)
         assert totals("both.safetensors") == in_memory(logits)
 
+    @pytest.mark.parametrize("save", FORMATS)
+    @pytest.mark.parametrize("dtype", ["u1", "u2", "u4"])
+    def test_class_indices_of_any_width(self, save: Callable[..., list[str]], dtype: str) -> None:
+        """Those in uint16, too, which is bfloat16 only where floats are expected."""
+        targets = np.abs(TARGETS) % CLASSES
+        assert totals(*save(logits=LOGITS, labels=targets.astype(dtype))) == in_memory(targets=targets)
+
+    def test_class_indices_as_wide_as_bfloat16(self) -> None:
+        logits, targets = LOGITS.astype(ml_dtypes.bfloat16), (np.abs(TARGETS) % CLASSES).astype(np.uint16)
+        files = save_npy(logits=logits.view(np.uint16), labels=targets)
+        assert totals(*files, bfloat16=True) == in_memory(logits, targets)
+
     def test_bfloat16_without_ml_dtypes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         logits = LOGITS.astype(ml_dtypes.bfloat16)
         files = save_npy(logits=logits.view("V2"), labels=TARGETS)

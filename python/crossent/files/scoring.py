@@ -321,7 +321,8 @@ class Run:
 
     def _score(self, part: Part) -> Scores:
         options, stream = self.options, self.stream
-        values, target = checks.as_floats(part.values), checks.as_floats(part.target)
+        values = checks.as_floats(part.values)
+        target = checks.as_floats(part.target) if stream.targets.bfloat16 else part.target  # uint16: class indices
         if options.kind == "probabilities":
             checks.check_probabilities(values, part.rows, stream.axis, stream.logits)
             values = logarithms(values)
