@@ -2,6 +2,7 @@
 
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,13 @@ class InflatedSource(BlockSource):
                 file.seek(first * row_bytes, 1)
             for start in range(first, max(self.shape[0], 1) if self.shape else 1, step):
                 rows = min(step, self.shape[0] - start)
-                data = file.read(rows * row_bytes)
+                try:
+                    data = file.read(rows * row_bytes)
+                except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+                    raise DataError(
+                        f"{self.name}: damaged: {error}. That shows in row {start} or later, but rows before it may be "
+                        "wrong as well: the checksum is one of all rows"
+                    ) from error
                 if len(data) < rows * row_bytes:
                     raise DataError(f"{self.name}: ends in row {start + len(data) // max(1, row_bytes)}: cut short")
                 yield np.frombuffer(data, self.dtype).reshape(rows, *self.shape[1:])
