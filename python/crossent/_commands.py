@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import _printing
-from .files import ScoreOptions, fit_files, memory, score_files
+from .files import Result, ScoreOptions, fit_files, memory, score_files
 from .files.checks import check_outputs
 
 
@@ -46,12 +46,25 @@ def run_score(options: argparse.Namespace) -> int:
         per_sample=options.per_sample,
         resume=options.resume,
     )
-    with termination_like_interruption(), _printing.Progress() as progress:
-        result = score_files(job, progress.advise(_printing.complain), progress.show)
-    if options.report is not None:
-        from . import report  # noqa: PLC0415  # needs matplotlib
+    with termination_like_interruption():
+        with _printing.Progress() as progress:
+            result = score_files(job, progress.advise(_printing.complain), progress.show)
+        worst = result.worst[: options.worst]
+        if options.json:
+            print(_printing.as_json(result.totals, worst))
+        else:
+            print(_printing.as_table(result.totals, worst, every_k=options.top_k is not None))
+        if options.report is not None:  # last: what was scored is shown, whatever becomes of it
+            write_report(options, result)
+    return 0
 
-        assert result.report is not None
+
+def write_report(options: argparse.Namespace, result: Result) -> None:
+    """Draw the report."""
+    from . import report  # noqa: PLC0415  # needs matplotlib
+
+    assert result.report is not None
+    try:
         report.write_report(
             options.report,
             totals=result.totals,
@@ -60,12 +73,9 @@ def run_score(options: argparse.Namespace) -> int:
             title=Path(options.logits).name,
             details=report_details(options),
         )
-    worst = result.worst[: options.worst]
-    if options.json:
-        print(_printing.as_json(result.totals, worst))
-    else:
-        print(_printing.as_table(result.totals, worst, every_k=options.top_k is not None))
-    return 0
+    except KeyboardInterrupt:
+        _printing.complain(f"{options.report} is not written, but all rows are scored")
+        raise
 
 
 def run_fit_temperature(options: argparse.Namespace) -> int:
