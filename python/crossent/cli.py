@@ -70,9 +70,10 @@ def explain_interruption(stopped: Unfinished) -> int:
     """Say what stopped a run and how it goes on; return the exit code."""
     cause = stopped.cause
     what = "interrupted" if isinstance(cause, KeyboardInterrupt) else str(cause)
+    unchanged = ", as long as the files are the same," if isinstance(cause, DataError) else ","
     complain(
-        f"{what}\n{stopped.rows:,} of {stopped.rows_in_all:,} rows are done; to go on from there, give the same "
-        f"command with --resume {stopped.checkpoint}"
+        f"{what}\n{stopped.rows:,} of {stopped.rows_in_all:,} rows are done; to go on from there{unchanged} give the "
+        f"same command with --resume {stopped.checkpoint}"
     )
     if isinstance(cause, KeyboardInterrupt):
         return EXIT_TERMINATED if isinstance(cause, Terminated) else EXIT_INTERRUPTED
