@@ -1,6 +1,7 @@
 """``python -m crossent score``: its results, its messages and exit codes, the memory it takes."""
 
 import fcntl
+import io
 import json
 import math
 import os
@@ -19,7 +20,7 @@ import crossent
 import ml_dtypes
 import numpy as np
 import pytest
-from crossent import cli
+from crossent import _printing, cli
 
 
 class Done(NamedTuple):
@@ -308,6 +309,17 @@ class TestOutput:
         done = run("--print-completion", "bash")
         assert done.returncode == 0
         assert "--per-sample" in done.stdout
+
+    def test_the_bar_of_a_resumed_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The rate counts what this run has done."""
+        pytest.importorskip("tqdm")
+        stderr = io.StringIO()
+        monkeypatch.setattr(stderr, "isatty", lambda: True)
+        monkeypatch.setattr(sys, "stderr", stderr)
+        with _printing.Progress() as progress:
+            for rows in (900, 910):
+                progress.show(rows, 1000, 0)
+            assert (progress._bar.initial, progress._bar.n) == (900, 910)
 
     def test_a_progress_bar_on_a_terminal(self, files: list[str], tmp_path: Path) -> None:
         terminal, stderr = os.openpty()
@@ -613,6 +625,20 @@ class TestOutputs:
         np.save("no_labels.npy", np.zeros(0, int))
         assert cli.main(["score", "none.npy", "no_labels.npy", "--report", "report.html"]) == 0
         assert Path("report.html").stat().st_size > 1000
+
+    def test_what_was_scored_is_shown_if_its_report_is_interrupted(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        report = pytest.importorskip("crossent.report")
+
+        def interrupted(*_: Any, **__: Any) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(report, "write_report", interrupted)
+        assert cli.main(["score", "logits.npy", "labels.npy", "--json", "--report", "report.html"]) == 130
+        shown = capsys.readouterr()
+        assert json.loads(shown.out)["rows"] == 3
+        assert "report.html is not written" in shown.err
 
     def test_a_report_that_fails_leaves_nothing(self) -> None:
         np.save("labels.npy", np.full(3, 7))

@@ -277,6 +277,12 @@ class TestPerSample:
         with pytest.raises(DataError, match=r"out\.csv"):
             totals(*save_npy(logits=LOGITS, targets=TARGETS), per_sample=Path("out.csv"))
 
+    def test_an_error_before_the_first_row_leaves_nothing(self) -> None:
+        files = save_npy(logits=LOGITS, targets=np.where(np.arange(ROWS) == 700, 9, TARGETS).astype(np.int8))
+        with pytest.raises(DataError, match=r"row 700 of targets\.npy is class 9"):
+            totals(*files, per_sample=Path("out.npy"))
+        assert sorted(path.name for path in Path().iterdir()) == sorted(files)
+
     def test_an_error_leaves_what_was_finished(self) -> None:
         files = save_npy(logits=LOGITS.astype("f8"), targets=np.where(np.arange(ROWS) == 700, 9, TARGETS))
         with pytest.raises(Unfinished) as stopped:

@@ -78,7 +78,8 @@ def test_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     begun = []
     result = run(replace(OPTIONS, per_sample=Path("out.npy")), on_progress=lambda rows, *_: begun.append(rows))
     assert result == expected
-    assert begun[0] > rows
+    assert begun[0] == rows
+    assert begun[1] > rows
     np.testing.assert_array_equal(np.load("out.npy")["loss"], crossent.score(LOGITS, TARGETS).loss)
 
 
@@ -141,8 +142,8 @@ def test_signals(number: int, code: int) -> None:
     program = (
         "import signal, sys, time; from crossent import cli, _printing\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background jobs don't have
-        "def show(*_):\n    print('on', flush=True); time.sleep(5)\n"
-        "_printing.Progress.show = lambda self, *_: show()\n"
+        "def show(rows):\n    if rows: print('on', flush=True); time.sleep(5)\n"
+        "_printing.Progress.show = lambda self, rows, *_: show(rows)\n"
         "sys.exit(cli.main(sys.argv[1:]))"
     )
     large = np.zeros((400_000, 100), np.float32)

@@ -166,7 +166,7 @@ class Progress:
             self._bar.close()
 
     def show(self, rows: int, rows_in_all: int, row_bytes: int) -> None:
-        """Move the bar to this row."""
+        """Move the bar to this row; it starts at the first that is shown."""
         if not self._wanted:
             return
         if self._bar is None:
@@ -175,7 +175,9 @@ class Progress:
             except ModuleNotFoundError:
                 self._wanted = False
                 return
-            self._bar = tqdm(total=rows_in_all, desc="scoring", unit=" rows", unit_scale=True, file=sys.stderr)
+            self._bar = tqdm(
+                total=rows_in_all, initial=rows, desc="scoring", unit=" rows", unit_scale=True, file=sys.stderr
+            )
         self._bar.update(rows - self._bar.n)
         elapsed = self._bar.format_dict["elapsed"]
         if elapsed > 0:

@@ -73,6 +73,7 @@ def _read(run: Run, stack: ExitStack, totals: bool, progress: Callable[[int, int
         return found
 
     sums = Slopes()
+    progress(0, stream.rows, stream.row_bytes)
     for slab, found in stream.map(slopes):
         sums += found
         progress(slab.first_row + slab.rows, stream.rows, stream.row_bytes)

@@ -111,7 +111,7 @@ def score_files(
     advise : callable
         Is given messages on what looks wrong but can be scored.
     on_progress : callable, optional
-        Is told the rows that are done, the rows in all, and the bytes of logits in a row.
+        Is told the rows that are done, first those done before, the rows in all, and the bytes of logits in a row.
 
     Raises
     ------
@@ -168,14 +168,15 @@ class Run:
             job = self._job()
             result = self._start(job)
             checkpoint = options.resume or default_checkpoint(job)
+            if result.rows == 0:
+                self._check_classes_first()
             per_sample = self._per_sample(result.rows)
             if per_sample is not None:
                 stack.callback(per_sample.close)
-            if result.rows == 0:
-                self._check_classes_first()
             self.result = result
             written = time.monotonic()
             try:
+                on_progress(result.rows, stream.rows, stream.row_bytes)
                 for slab, (scores, of_slab) in self.stream.map(self._score_slab, result.rows):
                     if per_sample is not None and scores is not None:
                         per_sample.append(scores)
