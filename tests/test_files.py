@@ -496,9 +496,11 @@ class TestMemory:
         )
         assert peak < 100
 
-    @pytest.mark.parametrize("save", [save_npz_compressed, save_parquet])
-    def test_of_a_compressed_one(self, save: Callable[..., list[str]]) -> None:
-        files = save(logits=np.zeros((120_000, 500), np.float32), labels=np.zeros(120_000, np.int64))
+    @pytest.mark.parametrize("save", [save_npz_compressed, save_parquet, save_zarr])
+    @pytest.mark.parametrize("dtype", ["f2", "f4"])
+    def test_of_a_compressed_one(self, save: Callable[..., list[str]], dtype: str) -> None:
+        """Parts of rows in float16 end in the middle of blocks, those in float32 with them."""
+        files = save(logits=np.zeros((120_000, 500), dtype), labels=np.zeros(120_000, np.int64))
         assert self.peak_in_mb(*files, "--json", "--max-memory", "200MB", "--per-sample", "out.npy") < 200
 
     def test_too_little(self) -> None:

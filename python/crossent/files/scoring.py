@@ -16,7 +16,7 @@ from crossent import __version__, config
 from crossent.scores import Scores, score
 from crossent.totals import Totals
 
-from . import checks
+from . import checks, memory
 from .checkpoint import Checkpoint
 from .checks import Advise, InputKind
 from .errors import DataError
@@ -129,6 +129,7 @@ def score_files(
 
 def open_stream(options: ScoreOptions, stack: ExitStack) -> Stream:
     """Open the files and check that they fit each other."""
+    resident = memory.resident_bytes()
 
     def opened(spec: str, names: tuple[str, ...]) -> Source:
         source = open_source(spec, names)
@@ -144,7 +145,8 @@ def open_stream(options: ScoreOptions, stack: ExitStack) -> Stream:
     if axis == 0 and isinstance(logits, AnyPart):
         logits.read_any_part()
     workers = options.threads or config.get_num_threads()
-    plan = Plan.within(options.max_memory, logits, axis, workers)
+    libraries = max(0, memory.resident_bytes() - resident)  # those that read the formats take room, too
+    plan = Plan.within(options.max_memory - libraries, logits, axis, workers)
     return Stream(logits, targets, weight, axis, plan)
 
 

@@ -232,6 +232,9 @@ class BlockSource:
             self._opened = True
         while self._held and self._start + len(self._held[0]) <= start:
             self._start += len(self._held.pop(0))
+        if self._held:  # what is read must not be held for ever where parts end in the middle of blocks
+            self._held[0] = self._held[0][start - self._start :]
+            self._start = start
         while self._stop < stop:
             block = self._next_block()
             self._stop += len(block)
