@@ -13,7 +13,7 @@ from typing import Any
 import crossent
 import numpy as np
 import pytest
-from crossent.files import DataError, Result, ScoreOptions, Unfinished, score_files, scoring, stream
+from crossent.files import DataError, Result, ScoreOptions, Unfinished, per_sample, score_files, scoring, stream
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(1000, 7)).astype(np.float32) * 3
@@ -57,6 +57,23 @@ def test_the_same_to_the_bit(report: bool, out: str | None) -> None:
     assert not Path("checkpoint").exists()
     if out is not None:
         assert Path(out).read_bytes() == content
+
+
+def test_while_the_figures_of_each_row_are_converted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When all rows are scored, and nothing but the Parquet file is missing."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    options = replace(OPTIONS, per_sample=Path("out.parquet"))
+    with monkeypatch.context() as patch:
+        patch.setattr(per_sample, "to_parquet", interrupted)
+        with pytest.raises(Unfinished) as stopped:
+            run(options)
+    assert stopped.value.rows == stopped.value.rows_in_all
+    assert run(options) == run(replace(OPTIONS, resume=None))
+    np.testing.assert_array_equal(parquet.read_table("out.parquet")["loss"], crossent.score(LOGITS, TARGETS).loss)
 
 
 def test_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,8 @@ class PerSampleFile:
 
     def leave(self) -> None:
         """Stop before the end; what is written can be read."""
-        self._write_header((self._rows,))
+        if not self._file.closed:  # or all rows are in it, and only OUT isn't finished
+            self._write_header((self._rows,))
         self.close()
 
     def discard(self) -> None:
