@@ -240,17 +240,26 @@ CROSSENT_INLINE auto tree_sum(const Body& body, int first = 0) {
   }
 }
 
-// The same tree with body(present) … body(most - 1) left out. Pairs are computed in a loop, which keeps the code small.
+// The same tree with body(present) … body(most - 1) left out. Pairs are computed in a loop, which keeps the code small;
+// or single bodies, for old machines.
 template <int most, class Body>
 CROSSENT_INLINE auto sum_of_present(ptrdiff_t present, const Body& body) {
-  decltype(body(0)) part[most / 2];
+  decltype(body(0)) part[most];
   ptrdiff_t used = 0;
+  if constexpr (CROSSENT_IS_SMALL) {
 #pragma GCC unroll 1
-  for (int i = 0; i + 1 < present; i += 2) {
-    const auto left = body(i);  // bodies that have a sum of their own are called in order
-    part[used++] = left + body(i + 1);
+    while (used < present) {
+      part[used] = body((int)used);
+      ++used;
+    }
+  } else {
+#pragma GCC unroll 1
+    for (int i = 0; i + 1 < present; i += 2) {
+      const auto left = body(i);  // bodies that have a sum of their own are called in order
+      part[used++] = left + body(i + 1);
+    }
+    if (present % 2 != 0) part[used++] = body((int)present - 1);
   }
-  if (present % 2 != 0) part[used++] = body((int)present - 1);
 #pragma GCC unroll 1
   for (int stride = 1; stride < used; stride *= 2) {
 #pragma GCC unroll 1

@@ -139,7 +139,7 @@ class SegmentWriter {
             return waiting_.template add_kept<Y>(row_of(p), in_.kept_row(p), output<Y>(p, 0), problem_.classes, terms);
           }
         }
-        if constexpr (rows_are_in_place<Direct, Terms>) {
+        if constexpr (!is_half) {
           waiting_.template add_computed<Direct, Y, logarithm>(row_of(p), in_.template logits<Direct>(p, 0),
                                                                output<Y>(p, 0), problem_.classes, terms);
         }
@@ -159,8 +159,9 @@ class SegmentWriter {
   bool waits(ptrdiff_t p) const {
     return in_.rows_wait() && coefficients_.most_substitute == is_computed &&
            coefficients_.substitute[p] >= is_computed &&
-           (in_.kept_terms ? kept_.factor[p] != 0
-                           : problem_.operation == Operation::log_softmax || coefficients_.term_factor[p] != 0);
+           (in_.kept_terms
+                ? kept_.factor[p] != 0
+                : !is_half && (problem_.operation == Operation::log_softmax || coefficients_.term_factor[p] != 0));
   }
   __attribute__((noinline)) OutputRow<T> row_of(ptrdiff_t p) const {
     const Coefficients& k = coefficients_;
