@@ -86,9 +86,10 @@ struct Segment {
   const Problem* problem;
   ptrdiff_t positions;
   Plane logits;
-  Plane output;         // the gradient, softmax or log-softmax; data may be null, or the logits' own
-  bool output_streams;  // past the cache: the output is too large to stay there, and not the logits' own
-  Plane probabilities;  // data may be null
+  Plane output;           // the gradient, softmax or log-softmax; data may be null, or the logits' own
+  bool output_streams;    // past the caches: the output is too large to stay there, and not the logits' own
+  bool output_is_staged;  // the same for rows too short to be streamed each by itself, where the kernel can do it
+  Plane probabilities;    // data may be null
   const int64_t* target;
   ptrdiff_t target_stride;
   const double* scale;  // the gradient's factor
@@ -107,9 +108,12 @@ static inline int64_t read_once(const int64_t* label) { return *const_cast<const
 
 constexpr ptrdiff_t chunk_classes = 16384;  // classes whose sum is formed at once; fixed, since it decides on bits
 constexpr ptrdiff_t chunks_of_row(ptrdiff_t classes) { return (classes + chunk_classes - 1) / chunk_classes; }
-constexpr ptrdiff_t batch_positions = 64;  // positions handled together at most
-constexpr ptrdiff_t few_classes = 64;      // up to here positions, not classes, are the lanes
-constexpr ptrdiff_t lanes_at_most = 16;    // positions in a vector of floats
+constexpr ptrdiff_t batch_positions = 64;       // positions handled together at most
+constexpr ptrdiff_t few_classes = 64;           // up to here positions, not classes, are the lanes
+constexpr ptrdiff_t few_classes_at_most = 128;  // and in the plainest of problems, of many positions, up to here
+constexpr ptrdiff_t many_positions = 32;
+constexpr ptrdiff_t least_staged_classes = 32;  // rows that wait less for the memory than for their own sums
+constexpr ptrdiff_t lanes_at_most = 16;         // positions in a vector of floats
 constexpr ptrdiff_t group_classes_at_most = 8 * lanes_at_most;
 
 // Rows handled together: as many as a small L2 cache holds with room to spare.
@@ -135,12 +139,21 @@ static constexpr ptrdiff_t terms_bytes(ptrdiff_t classes, ptrdiff_t positions, E
   return (rows_wait ? 2 : 1) * side_by_side_elements(classes, positions) * computed_bytes(element);
 }
 
+// For a batch of positions as lanes: whole pairs of vectors of classes where these are not few for all problems.
+static constexpr ptrdiff_t tile_elements(ptrdiff_t classes) {
+  const ptrdiff_t pair = 2 * lanes_at_most;
+  return (classes <= few_classes ? classes : (classes + pair - 1) / pair * pair) * batch_positions;
+}
+
 // For the logits of a batch, and for its probabilities or exponentials.
 static constexpr ptrdiff_t scratch_elements(ptrdiff_t classes) {
-  return classes <= few_classes ? classes * batch_positions : side_by_side_elements(classes, batch_positions);
+  const ptrdiff_t side_by_side = classes <= few_classes ? 0 : side_by_side_elements(classes, batch_positions);
+  const ptrdiff_t tile = classes <= few_classes_at_most ? tile_elements(classes) : 0;
+  return side_by_side > tile ? side_by_side : tile;
 }
-static constexpr ptrdiff_t scratch_bytes(ptrdiff_t classes, Element element) {
-  return 2 * scratch_elements(classes) * computed_bytes(element);
+static constexpr ptrdiff_t scratch_bytes(ptrdiff_t classes, Element element, bool output_is_staged) {
+  const int parts = output_is_staged ? 3 : 2;
+  return parts * scratch_elements(classes) * computed_bytes(element);
 }
 
 // Elementwise binary cross-entropy over `count` elements, everything side by side in doubles.

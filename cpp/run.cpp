@@ -39,9 +39,10 @@ class Scratch {
 ptrdiff_t scratch_for(const Segment& segment, ptrdiff_t classes, ptrdiff_t positions) {
   const auto is_row = [](const Plane& plane) { return plane.data == nullptr || plane.class_stride == 1; };
   const bool is_half = size_of(segment.logits.element) == 2;  // which some instruction sets convert beforehand
-  const bool is_in_place = !is_half && segment.problem->temperature == 1 && classes > few_classes &&
+  const bool has_few_classes = classes <= (positions < many_positions ? few_classes : few_classes_at_most);
+  const bool is_in_place = !is_half && segment.problem->temperature == 1 && !has_few_classes &&
                            is_row(segment.logits) && is_row(segment.output) && !segment.probabilities.data;
-  if (!is_in_place) return scratch_bytes(classes, segment.logits.element);
+  if (!is_in_place) return scratch_bytes(classes, segment.logits.element, segment.output_is_staged);
   return segment.output.data ? terms_bytes(classes, positions, segment.logits.element, segment.output_streams) : 0;
 }
 
@@ -63,13 +64,23 @@ void* advanced(void* data, Element element, ptrdiff_t elements) {
   return data ? static_cast<char*>(data) + elements * size_of(element) : nullptr;
 }
 
-// Whether the output would leave the cache before anybody reads it. Short rows have too few whole cache lines, and
-// vectors of half precision are not even one.
+// Whether the output would leave the cache before anybody reads it, and has rows long enough to be streamed: short ones
+// have too few whole cache lines, and vectors of half precision are not even one.
 bool streams(const Segment& start, ptrdiff_t positions) {
   constexpr ptrdiff_t large_bytes = ptrdiff_t{1} << 25, long_row_bytes = 2048;
   const ptrdiff_t row_bytes = start.problem->classes * size_of(start.output.element);
   return start.output.data && start.output.data != start.logits.data && size_of(start.output.element) >= 4 &&
          row_bytes >= long_row_bytes && positions * row_bytes >= large_bytes;
+}
+
+// The same of few classes, whose rows are one piece of memory. It pays later.
+bool is_staged(const Segment& start, ptrdiff_t positions) {
+  constexpr ptrdiff_t large_bytes = ptrdiff_t{1} << 26;
+  const Plane& y = start.output;
+  const ptrdiff_t classes = start.problem->classes;
+  return y.data && y.data != start.logits.data && y.element != Element::f64 && least_staged_classes <= classes &&
+         classes <= few_classes_at_most && y.class_stride == 1 && y.position_stride == classes &&
+         positions * classes * size_of(y.element) >= large_bytes;
 }
 
 // The part of `start`, which begins at position 0, along a line of positions.
@@ -213,6 +224,7 @@ SegmentResult run(const Layout& layout, const Segment& all) {
   const auto kernel = all.logits.element == Element::f64 ? kernels.segment_double : kernels.segment_float;
   Segment start = all;
   start.output_streams = streams(all, positions);
+  start.output_is_staged = is_staged(all, positions);
 
   const ptrdiff_t at_once = by_columns ? lanes_at_most : 1;
   if (SharedPositions::are_worth_it(positions, problem.classes, at_once)) {

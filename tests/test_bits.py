@@ -60,7 +60,7 @@ def rows(dtype: cases.Tolerance, classes: int, count: int = 100) -> tuple[Array,
     return logits, random.integers(classes, size=count), random.dirichlet(np.ones(classes), size=count)
 
 
-@pytest.mark.parametrize("classes", [1, 2, 5, 10, 17, 63, 64, 65, 100, 1000, 20_000])
+@pytest.mark.parametrize("classes", [1, 2, 5, 10, 17, 63, 64, 65, 97, 100, 128, 1000, 20_000])
 class TestRowsAreIndependent:
     """What else is in the batch, and where, has no bearing on a row."""
 
@@ -104,7 +104,7 @@ class TestRowsAreIndependent:
         assert cases.bits(again_grad[~others]) == cases.bits(grad[~others])
 
 
-@pytest.mark.parametrize("classes", [2, 3, 10, 64])
+@pytest.mark.parametrize("classes", [2, 3, 10, 64, 81, 128])
 def test_factors_beside_it(instruction_set: str, dtype: cases.Tolerance, classes: int) -> None:
     """A row whose gradient's factor is vast, tiny or special is computed another way; its neighbours aren't."""
     logits, target, _ = rows(dtype, classes)

@@ -1,4 +1,4 @@
-"""Large outputs of long rows go past the cache: the same bits as small ones, and not a byte beside the output."""
+"""Large outputs go past the cache: the same bits as small ones, and not a byte beside the output."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -105,3 +105,25 @@ def test_rows_of_a_view_wait(classes: int) -> None:
     again, _ = crossent.cross_entropy_with_grad(in_place[..., :-1], target, axis=-1, out=in_place[..., :-1])
     assert loss == again
     np.testing.assert_array_equal(out[..., :-1], in_place[..., :-1])
+
+
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize("offset", [0, 1, 7])
+@pytest.mark.parametrize(("classes", "dtype"), [(32, "float32"), (61, "bfloat16"), (81, "float16"), (100, "float32")])
+def test_short_rows_are_staged(classes: int, dtype: str, offset: int) -> None:
+    """Few classes: batches of rows are put together first, and written while the next are computed."""
+    out_dtype = np.dtype("float16" if dtype == "float16" else "float32")
+    rows = 2 * LARGE_BYTES // out_dtype.itemsize // classes + 77
+    logits, target = rows_of_all_kinds(rows, classes, dtype)
+    memory: Array = np.full(rows * classes + 64, GUARD, out_dtype)
+    out = memory[offset : offset + rows * classes].reshape(rows, classes)
+    losses, _ = crossent.cross_entropy_with_grad(logits, target, reduction="none", out=out)
+    assert (memory[:offset] == GUARD).all()
+    assert (memory[offset + rows * classes :] == GUARD).all()
+    for first in (*range(0, rows, rows // 7), rows - 1000):  # a thousand aren't
+        few = slice(first, first + 1000)
+        some, expected = crossent.cross_entropy_with_grad(
+            logits[few], target[few], reduction="none", out=np.empty(logits[few].shape, out_dtype)
+        )
+        np.testing.assert_array_equal(losses[few], some)
+        np.testing.assert_array_equal(out[few], expected)

@@ -7,28 +7,62 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-// Batches of a segment: brought into tiles and back, unless they lie in memory as in tiles.
+// Few classes and one index each: label smoothing, probabilities or a temperature need the general way.
+template <class T>
+bool is_for_few_classes(const Segment& s) {
+  const Problem& problem = *s.problem;
+  const bool has_rows = s.logits.position_stride != 1 && s.positions >= many_positions;
+  return problem.operation == Operation::cross_entropy && s.target && !s.shared && problem.classes > 1 &&
+         problem.classes <= (has_rows ? few_plain_classes<T> : few_classes) && !problem.base &&
+         problem.temperature == 1 && !problem.gradient_is_zero;
+}
+
 template <class E>
+const typename E::Storage* element_at(const Plane& plane, ptrdiff_t p) {
+  return static_cast<const typename E::Storage*>(plane.data) + p * plane.position_stride;
+}
+
+// What depends on the elements in memory: positions first … first + count - 1 come from `x` into a tile, and go from
+// one to `y`. `readable` positions are there from the first on.
+template <class T>
+struct TilesOfElements {
+  void (*load)(const Plane& x, ptrdiff_t first, ptrdiff_t classes, ptrdiff_t count, ptrdiff_t readable, T* tile);
+  void (*store)(const T* tile, const Plane& y, ptrdiff_t first, ptrdiff_t classes, ptrdiff_t count);
+};
+
+template <class E>
+void load_positions(const Plane& x, ptrdiff_t first, ptrdiff_t classes, ptrdiff_t count, ptrdiff_t readable,
+                    typename E::Real* tile) {
+  load_tile<E>(element_at<E>(x, first), x.position_stride, x.class_stride, classes, count, readable, tile);
+}
+template <class O>
+void store_positions(const typename O::Real* tile, const Plane& y, ptrdiff_t first, ptrdiff_t classes,
+                     ptrdiff_t count) {
+  auto* output = static_cast<typename O::Storage*>(y.data) + first * y.position_stride;
+  store_tile<O>(tile, output, y.position_stride, y.class_stride, classes, count);
+}
+
+// Batches of a segment: brought into tiles and back, unless they lie in memory as in tiles.
+template <class T>
 class FewClassesKernel {
-  using T = typename E::Real;
-
  public:
-  static bool is_for(const Segment& s) {
-    const Problem& problem = *s.problem;
-    return problem.operation == Operation::cross_entropy && s.target && !s.shared && problem.classes > 1 &&
-           problem.classes <= few_classes && !problem.base && problem.temperature == 1 && !problem.gradient_is_zero;
-  }
-
-  explicit FewClassesKernel(const Segment& segment)
+  FewClassesKernel(const Segment& segment, const TilesOfElements<T>& tiles)
       : segment_(segment),
+        tiles_of_elements_(tiles),
         classes_(segment.problem->classes),
         tile_(static_cast<T*>(segment.scratch)),
-        terms_(tile_ + classes_ * batch_positions) {}
+        terms_(tile_ + scratch_elements(classes_)),
+        rows_(terms_ + scratch_elements(classes_)) {}
 
   SegmentResult run() {
     const Plane &x = segment_.logits, &y = segment_.output;
-    const bool reads_in_place = is_like_a_tile(x), writes_in_place = reads_in_place && is_like_a_tile(y);
+    reads_in_place_ = is_like_a_tile(x);
+    writes_in_place_ = y.data && reads_in_place_ && is_like_a_tile(y);
+    for (ptrdiff_t i = classes_ * batch_positions; classes_ > few_classes && i < tile_elements(classes_); ++i) {
+      tile_[i] = -(T)__builtin_inf();
+    }
     FewPositions<T> positions(segment_);
+    FewPlaces<T> places = first_places();
     SegmentResult* of_block = segment_.of_blocks;
     for (ptrdiff_t first = 0, block_end = segment_.block_positions; first < segment_.positions;
          first += batch_positions) {  // of which a block has a whole number
@@ -37,55 +71,74 @@ class FewClassesKernel {
         block_end += segment_.block_positions;
       }
       const ptrdiff_t left = segment_.positions - first, count = left < batch_positions ? left : batch_positions;
-      if (!reads_in_place) {
-        load_tile<E>(address<E>(x, first), x.position_stride, x.class_stride, classes_, count, left, tile_);
-      }
-      FewPlaces<T> places = {tile_,           batch_positions, terms_, y.data ? terms_ : nullptr,
-                             batch_positions, first,           count,  !reads_in_place};
-      if constexpr (is_plain) {
-        if (reads_in_place) {
-          places.logits = address<E>(x, first);
-          places.logits_stride = x.class_stride;
-        }
-        if (writes_in_place && y.data) {
-          places.gradient = address<E>(y, first);
-          places.gradient_stride = y.class_stride;
-        }
-      }
+      if (!reads_in_place_) tiles_of_elements_.load(x, first, classes_, count, left, tile_);
+      places.first = first;
+      places.count = count;
       positions.add(places);
-      if (y.data && !writes_in_place) store_gradient(first, count);
+      if (y.data && !writes_in_place_) store_gradient(first, count);
+      places.ahead += batch_positions * x.position_stride * size_of(x.element);
+      if (reads_in_place_) places.logits += batch_positions;
+      if (writes_in_place_) places.gradient += batch_positions;
+    }
+    if (keeps_memory_busy<T> && segment_.output_is_staged) {
+      staged_.write_all();
+      finish_streaming();
     }
     return positions.take_result();
   }
 
  private:
-  static constexpr bool is_plain = is_stored_as_computed<E>;
-
   static bool is_like_a_tile(const Plane& plane) {
-    return is_plain && plane.position_stride == 1 && plane.class_stride != 1;
+    return size_of(plane.element) == sizeof(T) && plane.position_stride == 1 && plane.class_stride != 1;
   }
 
-  template <class O>
-  static typename O::Storage* address(const Plane& plane, ptrdiff_t p) {
-    return static_cast<typename O::Storage*>(plane.data) + p * plane.position_stride;
-  }
-
-  void store_gradient(ptrdiff_t first, ptrdiff_t count) const {
-    if constexpr (!is_plain) {  // the gradient of half precision may be float
-      if (segment_.output.element == Element::f32) return store_gradient_as<F32>(first, count);
+  FewPlaces<T> first_places() {
+    const Plane &x = segment_.logits, &y = segment_.output;
+    FewPlaces<T> places = {};
+    places.logits = reads_in_place_ ? static_cast<const T*>(x.data) : tile_;
+    places.logits_stride = reads_in_place_ ? x.class_stride : batch_positions;
+    places.terms = terms_;
+    places.gradient = writes_in_place_ ? static_cast<T*>(y.data) : y.data ? terms_ : nullptr;
+    places.gradient_stride = writes_in_place_ ? y.class_stride : batch_positions;
+    places.is_padded = !reads_in_place_;
+    places.staged = &staged_;
+    const ptrdiff_t bytes = size_of(x.element);
+    places.ahead = static_cast<const char*>(x.data) + batch_positions * x.position_stride * bytes;
+    if (x.position_stride == 1) {
+      places.ahead_position_bytes = bytes;
+      places.ahead_class_bytes = x.class_stride * bytes;
+    } else if (x.class_stride == 1) {  // a line of memory for each vector of logits
+      places.ahead_position_bytes = x.position_stride * bytes;
+      places.ahead_class_bytes = lanes<T> * bytes;
     }
-    store_gradient_as<E>(first, count);
+    return places;
   }
-  template <class O>
-  void store_gradient_as(ptrdiff_t first, ptrdiff_t count) const {
+
+  void store_gradient(ptrdiff_t first, ptrdiff_t count) {
     const Plane& y = segment_.output;
-    store_tile<O>(terms_, address<O>(y, first), y.position_stride, y.class_stride, classes_, count);
+    if (!keeps_memory_busy<T> || !segment_.output_is_staged)
+      return tiles_of_elements_.store(terms_, y, first, classes_, count);
+    staged_.write_all();
+    tiles_of_elements_.store(terms_, {rows_, y.element, classes_, 1}, 0, classes_, count);
+    const ptrdiff_t row_bytes = classes_ * size_of(y.element);
+    staged_.add(rows_, static_cast<char*>(y.data) + first * row_bytes, count * row_bytes);
   }
 
   const Segment& segment_;
+  const TilesOfElements<T> tiles_of_elements_;
   const ptrdiff_t classes_;
-  T *const tile_, *const terms_;
+  T *const tile_, *const terms_, *const rows_;  // rows: the gradient while it is staged
+  bool reads_in_place_ = false, writes_in_place_ = false;
+  StagedRows staged_;
 };
+
+template <class E>
+SegmentResult run_few_classes(const Segment& segment) {
+  using T = typename E::Real;
+  const bool is_of_floats = sizeof(T) == 4 && segment.output.element == Element::f32;  // of half precision, too
+  const auto store = is_of_floats ? store_positions<PlainOf<T>> : store_positions<E>;
+  return FewClassesKernel<T>(segment, {load_positions<E>, store}).run();
+}
 
 }  // namespace
 }  // namespace crossent::CROSSENT_ISA

@@ -1,15 +1,15 @@
 // COMPILED ONCE PER INSTRUCTION SET. Class indices among few classes, the plainest of problems: no label smoothing, no
-// class probabilities. A batch goes from its logits to its losses and gradients, all positions one step at a time. The
-// losses have the bits that the general way (segment.h) gives them.
+// class probabilities. A batch goes from its logits to its losses and gradients, all positions one step at a time. All
+// results have the bits that the general way (segment.h) gives them.
 //
 // The terms of a row, e_c = exp(x_c - M) in units of 2^-headroom and of the inverse unit, are kept, and with s = sum of
 // e_c they become the gradient by one product each:
-//     gradient_c = e_c · (W · scale / s),      gradient_y = -(W · scale / s) · (s - e_y),  summed without y.
-// Where the factor or a product could leave the range of T's normal numbers, the general way computes the gradient:
-// whether it does is decided by the position alone.
+//     gradient_c = e_c · (W · scale / s),      gradient_y = -W · scale · ((s - e_y) / s),  summed without y.
+// Where the factor or a product could leave the range of T's normal numbers, the general way computes the gradient.
 #pragma once
 
 #include "segment.h"
+#include "staged_rows.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
@@ -58,6 +58,17 @@ CROSSENT_INLINE Doubles<T> read_class_numbers(const Segment& segment, ptrdiff_t 
   return result;
 }
 
+// Up to here the plainest problems go this way: of floats beyond the classes that are few for all others, as long as
+// that takes less than rows do, which are faster where a row is a register.
+template <class T>
+constexpr ptrdiff_t few_plain_classes = sizeof(T) != 4 ? few_classes
+                                        : parts == 1   ? 100
+                                                       : few_classes_at_most;
+
+// Whether the memory is given work while terms are computed: floats take so little time that it would be waited for.
+template <class T>
+constexpr bool keeps_memory_busy = parts == 1 && sizeof(T) == 4;
+
 // A batch of positions in memory: their logits, and where the terms and the gradient of each class go.
 template <class T>
 struct FewPlaces {
@@ -68,6 +79,11 @@ struct FewPlaces {
   ptrdiff_t gradient_stride;
   ptrdiff_t first, count;  // positions
   bool is_padded;          // logits and gradient have room for a whole number of vectors
+  // What the memory does meanwhile: it gets the logits of the next batch on their way, as many as are computed, and
+  // takes the rows that wait for it. So it is busy all the time.
+  const char* ahead;
+  ptrdiff_t ahead_position_bytes, ahead_class_bytes;
+  StagedRows* staged;
 };
 
 // What becomes of the positions of a segment, a batch at a time. Each step is taken for all of the batch before the
@@ -112,6 +128,7 @@ class FewPositions {
  private:
   // Classes whose terms are computed side by side, since each step waits for the one before.
   static constexpr int together = parts == 1 ? 4 : 1;
+  static constexpr bool sums_by_lanes = few_plain_classes<T> > few_classes;
 
   static FirstLanes loaded_from(const Places& places, ptrdiff_t p) {
     return first_lanes<T>(places.is_padded ? width : places.count - p);
@@ -155,43 +172,122 @@ class FewPositions {
     }
   }
 
-  // In two loops: what waits for the last step of a term would be in the way of the next terms.
+  // In the order of accumulate.h.
   CROSSENT_INLINE void sum_terms(const Places& places, ptrdiff_t p) {
-    const ptrdiff_t classes = problem_.classes;
-    const FirstLanes loaded = loaded_from(places, p);
-    const Reference<T> reference = references_.along_positions(p);
-    T* const terms = places.terms + p;
-    const auto logits_of = [&](ptrdiff_t c) __attribute__((always_inline)) {
+    const Terms terms = {places, loaded_from(places, p), references_.along_positions(p), p};
+    if constexpr (sums_by_lanes) {
+      if (problem_.classes > few_classes) {
+        sum_by_lanes(terms, p);
+        return find_own_logits(places, p);
+      }
+    }
+    sum_in_turn(terms, p);
+  }
+
+  // The terms of a vector of positions, class by class.
+  struct Terms {
+    const Places& places;
+    const FirstLanes loaded;
+    const Reference<T> reference;
+    const ptrdiff_t p;
+
+    CROSSENT_INLINE Vec<T> logits(ptrdiff_t c) const {
       return load_partial<Plain>(places.logits + c * places.logits_stride + p, loaded, 0);
-    };
-    const auto term_of = [&](ptrdiff_t c) __attribute__((always_inline)) {
-      return scaled_exp(logits_of(c) - reference.offset, reference.lower, reference.shifter);
-    };
+    }
+    CROSSENT_INLINE T* kept(ptrdiff_t c) const { return places.terms + c * batch_positions + p; }
+    CROSSENT_INLINE void look_ahead(ptrdiff_t c) const {
+      __builtin_prefetch(places.ahead + p * places.ahead_position_bytes + c * places.ahead_class_bytes, 0, 2);
+    }
+    CROSSENT_INLINE Vec<T> of(const Vec<T>& x) const {
+      return scaled_exp(x - reference.offset, reference.lower, reference.shifter);
+    }
+  };
+
+  // In two loops: what waits for the last step of a term would be in the way of the next terms.
+  CROSSENT_INLINE void sum_in_turn(const Terms& terms, ptrdiff_t p) {
+    const ptrdiff_t classes = problem_.classes;
+    const bool uses_memory = keeps_memory_busy<T> && classes >= least_staged_classes;
     ptrdiff_t c = 0;
     for (; c + together <= classes; c += together) {
       Vec<T> e[together];
-      repeat<together>(CROSSENT_EACH(i) { e[i] = term_of(c + i); });
-      repeat<together>(CROSSENT_EACH(i) { store(terms + (c + i) * batch_positions, e[i]); });
+      repeat<together>(CROSSENT_EACH(i) { e[i] = terms.of(terms.logits(c + i)); });
+      repeat<together>(CROSSENT_EACH(i) { store(terms.kept(c + i), e[i]); });
+      if (uses_memory) {
+        repeat<together>(CROSSENT_EACH(i) { terms.look_ahead(c + i); });
+        terms.places.staged->template write<together>();
+      }
     }
-    for (; c < classes && together > 1; ++c) store(terms + c * batch_positions, term_of(c));
+    for (; c < classes && together > 1; ++c) store(terms.kept(c), terms.of(terms.logits(c)));
 
     const Vec<T> zero = splat<T>(0), one = splat<T>(1), own_class = load(own_class_ + p);
     Accumulator<T> sum = Accumulator<T>::of_nothing();
-    Vec<T> count = zero, own_logit = zero, own_rest = zero, number = zero;
+    Vec<T> count = zero, own_logit = zero, number = zero;
     for (c = 0; c < classes; ++c) {
-      const Vec<T> x = logits_of(c);
-      const auto is_maximum = equal(x, reference.maximum), is_own = equal(number, own_class);
-      const Vec<T> rest = select(is_maximum, zero, load(terms + c * batch_positions));
-      sum.add(rest);
+      const Vec<T> x = terms.logits(c);
+      const auto is_maximum = equal(x, terms.reference.maximum), is_own = equal(number, own_class);
+      sum.add(select(is_maximum, zero, load(terms.kept(c))));
       count = count + select(is_maximum, one, zero);
       own_logit = select(is_own, x, own_logit);
-      own_rest = select(is_own, rest, own_rest);
       number = number + one;
     }
     store_doubles<T>(rest_ + p, sum.totals());
     store(count_ + p, count);
     store(own_logit_ + p, own_logit);
-    store(own_rest_ + p, own_rest);
+  }
+
+  // As reduce_columns() does: class l of every vector of classes is one accumulator's. Several of these are summed side
+  // by side, pair by pair of their groups' terms; the classes that a last pair lacks have logits of -inf. All lies in
+  // tiles.
+  CROSSENT_INLINE void sum_by_lanes(const Terms& terms, ptrdiff_t p) {
+    constexpr int pairs_of_group = group_terms / 2;
+    const Vec<T> zero = splat<T>(0), one = splat<T>(1);
+    const T* const logits = terms.places.logits + p;
+    T* const kept = terms.places.terms + p;
+    const ptrdiff_t kept_stride = terms.places.gradient ? batch_positions : 0;  // one place where nobody needs them
+    const ptrdiff_t classes = problem_.classes;
+    Accumulator<T> lane[width];
+    Vec<T> count = zero;
+    for (ptrdiff_t l = 0; l < width; l += together) {
+      for (int i = 0; i < together; ++i) lane[l + i] = Accumulator<T>::of_nothing();
+      for (ptrdiff_t c = l; c < classes; c += width * group_terms) {
+        const ptrdiff_t left = (classes - c + 2 * width - 1) / (2 * width);
+        const ptrdiff_t pairs = left < pairs_of_group ? left : pairs_of_group;
+        Vec<T> part[pairs_of_group][together];
+        for (ptrdiff_t pair = 0; pair < pairs; ++pair) {
+          const auto number = CROSSENT_EACH(k) { return c + 2 * pair * width + k % together + k / together * width; };
+          const auto logits_of = CROSSENT_EACH(k) { return load(logits + number(k) * batch_positions); };
+          Vec<T> e[2 * together];
+          repeat<2 * together>(CROSSENT_EACH(k) {
+            e[k] = terms.of(logits_of(k));
+            if constexpr (keeps_memory_busy<T>) terms.look_ahead(number(k));
+          });
+          repeat<2 * together>(CROSSENT_EACH(k) { store(kept + number(k) * kept_stride, e[k]); });
+          repeat<2 * together>(CROSSENT_EACH(k) {
+            const auto is_maximum = equal(logits_of(k), terms.reference.maximum);
+            count = count + select(is_maximum, one, zero);
+            e[k] = select(is_maximum, zero, e[k]);
+          });
+          repeat<together>(CROSSENT_EACH(i) { part[pair][i] = e[i] + e[i + together]; });
+          if constexpr (keeps_memory_busy<T>) terms.places.staged->template write<2 * together>();
+        }
+        for (int i = 0; i < together; ++i) {
+          Vec<T> sum = part[0][i];
+          if (pairs > 1) sum = sum + part[1][i];
+          if (pairs == 3) sum = sum + part[2][i];
+          if (pairs == 4) sum = sum + (part[2][i] + part[3][i]);
+          lane[l + i].add(sum);
+        }
+      }
+    }
+    store_doubles<T>(rest_ + p, fold<width>(lane, [](const auto& a, const auto& b) { return a + b; }).totals());
+    store(count_ + p, count);
+  }
+
+  CROSSENT_INLINE void find_own_logits(const Places& places, ptrdiff_t p) {
+    for (ptrdiff_t i = p; i < p + width; ++i) {
+      const ptrdiff_t own = number_[i] < 0 ? 0 : (ptrdiff_t)number_[i];
+      own_logit_[i] = places.logits[own * places.logits_stride + i];
+    }
   }
 
   CROSSENT_INLINE Doubles<T> shares(ptrdiff_t p) const {
@@ -239,21 +335,22 @@ class FewPositions {
     }
   }
 
-  // Says with a bit for each position which are for the general way: those whose factor is no normal number, or so
-  // large that a term that vanishes might matter.
+  // As finish() does. Says with a bit for each position which are for the general way: those whose factor is no normal
+  // number, or so large that a term that vanishes might matter.
   CROSSENT_INLINE uint32_t prepare_gradient(ptrdiff_t p) {
-    const Doubles<T> rest = load_doubles<T>(rest_ + p), unit = load_doubles<T>(unit_ + p), share = shares(p);
-    const Vec<T> counts = load(count_ + p), maximum = load(references_.maximum + p), own_logit = load(own_logit_ + p);
-    const Vec<T> own_count = select(equal(own_logit, maximum), splat<T>(1), splat<T>(0));
-    const Doubles<T> count = as_doubles(counts), other_count = as_doubles(counts - own_count);
-    const Doubles<T> own_rest = as_doubles(load(own_rest_ + p)), scale = load_doubles<T>(scale_ + p);
+    const Doubles<T> all_rest = load_doubles<T>(rest_ + p), unit = load_doubles<T>(unit_ + p), share = shares(p);
+    const Doubles<T> counts = as_doubles(load(count_ + p)), scale = load_doubles<T>(scale_ + p);
+    const Vec<T> maximum = load(references_.maximum + p);
+    const Doubles<T> maxima = as_doubles(maximum), logits = as_doubles(load(own_logit_ + p));
     Doubles<T> factor, own_gradient;
     repeat<double_vectors<T>>(CROSSENT_EACH(i) {
-      const Vec<double> total = fma(rest.part[i], unit.part[i], count.part[i]);
-      const Vec<double> ratio = scale.part[i] * share.part[i] / total;
-      factor.part[i] = ratio * unit.part[i];
-      own_gradient.part[i] =
-          splat(0.0) - ratio * fma(rest.part[i] - own_rest.part[i], unit.part[i], other_count.part[i]);
+      const Vec<double> zero = splat(0.0), count = counts.part[i], rest = all_rest.part[i] * unit.part[i];
+      const Vec<double> total = count + rest, logit = logits.part[i];
+      factor.part[i] = scale.part[i] * share.part[i] * unit.part[i] / total;
+      const ExactSum gap = two_sum(logit, zero - maxima.part[i]);
+      const Vec<double> own = exp_of_sum<T>(gap.sum, gap.error);
+      const Vec<double> others = select(equal(logit, maxima.part[i]), rest + (count - splat(1.0)), total - own);
+      own_gradient.part[i] = scale.part[i] * (zero - share.part[i] * (others / total));
     });
     const Vec<T> factors = as_lanes(factor) + (maximum - maximum);  // nan for an infinite maximum
     store(factor_ + p, factors);
@@ -283,7 +380,7 @@ class FewPositions {
   // `unusual`: a bit for each position whose gradient is for the general way. The logits may lie where it goes.
   __attribute__((noinline)) void write_unusual_gradient(const Places& places, uint64_t unusual) const {
     constexpr Element element = sizeof(T) == 4 ? Element::f32 : Element::f64;
-    T general[few_classes * batch_positions];
+    T general[few_plain_classes<T> * batch_positions];
     Segment segment = segment_;
     segment.positions = places.count;
     segment.logits = {const_cast<T*>(places.logits), element, 1, places.logits_stride};
@@ -306,7 +403,7 @@ class FewPositions {
   Vec<double> least_number_ = splat(0.0);
   // Of a batch, a column for each position.
   References<T> references_;
-  alignas(64) T own_class_[batch_positions], own_logit_[batch_positions], own_rest_[batch_positions];
+  alignas(64) T own_class_[batch_positions], own_logit_[batch_positions];
   alignas(64) T count_[batch_positions], factor_[batch_positions], own_gradient_[batch_positions];
   alignas(64) double unit_[batch_positions];    // of the terms
   alignas(64) double number_[batch_positions];  // of the own class

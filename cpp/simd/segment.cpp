@@ -8,7 +8,7 @@ namespace {
 template <class E>
 SegmentResult run_as(const Segment& segment) {
   if constexpr (!CROSSENT_IS_SMALL) {
-    if (FewClassesKernel<E>::is_for(segment)) return FewClassesKernel<E>(segment).run();
+    if (is_for_few_classes<typename E::Real>(segment)) return run_few_classes<E>(segment);
   }
   return SegmentKernel<E>(segment).run();
 }

@@ -118,7 +118,7 @@ __attribute__((noinline)) void load_tile(const typename E::Storage* x, ptrdiff_t
       const ptrdiff_t used = classes - c < width ? classes - c : width;
       Vec<T> block[width];
       const auto* first_row = x + p * position_stride + c * class_stride;
-      if (parts == 1 && class_stride == 1 && present == width) {
+      if (parts == 1 && !is_stored_as_computed<E> && class_stride == 1 && present == width) {
         const FirstLanes lanes_used = first_lanes<T>(used);
         repeat<width>(CROSSENT_EACH(i) {
           const auto* row = first_row + i * position_stride;
@@ -162,18 +162,10 @@ __attribute__((noinline)) void store_tile(const typename O::Real* tile, typename
           CROSSENT_EACH(i) { block[i] = i < used ? load(tile + (c + i) * batch_positions + p) : splat<T>(0); });
       transpose(block);
       auto* first_row = y + p * position_stride + c * class_stride;
-      if (parts == 1 && class_stride == 1) {
-        repeat<width>(CROSSENT_EACH(i) {
-          if (i < present) {
-            auto* row = first_row + i * position_stride;
-            __builtin_prefetch(row + batch_positions * position_stride, 1);
-            store_partial<O>(row, block[i], used);
-          }
-        });
-      } else {
-        for (ptrdiff_t i = 0; i < present; ++i) {
-          store_strided<O>(first_row + i * position_stride, class_stride, used, block[i]);
-        }
+      for (ptrdiff_t i = 0; i < present; ++i) {
+        auto* row = first_row + i * position_stride;
+        __builtin_prefetch(row + batch_positions * position_stride, 1);
+        store_strided<O>(row, class_stride, used, block[i]);
       }
     }
   }

@@ -40,9 +40,9 @@ class WaitingRows {
     };
   }
 
-  // As much as has been read, `classes` of a row.
-  void write(ptrdiff_t classes) {
-    for (; classes > 0 && written_ < rows_; classes -= piece_classes<T>) write_piece();
+  // As much as has been read, `classes` of a row. As a rule nothing waits, and the caller's registers are left alone.
+  CROSSENT_INLINE void write(ptrdiff_t classes) {
+    if (__builtin_expect(written_ < rows_, false)) write_pieces(classes);
   }
   void write_all() {
     while (written_ < rows_) write_piece();
@@ -82,6 +82,9 @@ class WaitingRows {
     row_[rows_++] = {row, source, base, y, classes};
   }
 
+  __attribute__((noinline)) void write_pieces(ptrdiff_t classes) {
+    for (; classes > 0 && written_ < rows_; classes -= piece_classes<T>) write_piece();
+  }
   void write_piece() {
     class_ = write_(row_[written_], class_);
     if (class_ < row_[written_].classes) return;
