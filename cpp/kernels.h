@@ -111,8 +111,8 @@ constexpr ptrdiff_t chunks_of_row(ptrdiff_t classes) { return (classes + chunk_c
 constexpr ptrdiff_t batch_positions = 64;       // positions handled together at most
 constexpr ptrdiff_t few_classes = 64;           // up to here positions, not classes, are the lanes
 constexpr ptrdiff_t few_classes_at_most = 128;  // and in the plainest of problems, of many positions, up to here
-constexpr ptrdiff_t many_positions = 32;
-constexpr ptrdiff_t least_staged_classes = 32;  // rows that wait less for the memory than for their own sums
+constexpr ptrdiff_t many_positions = 32;        // of which a batch is worth turning around
+constexpr ptrdiff_t least_staged_classes = 32;  // shorter rows wait for their sums rather than for the memory
 constexpr ptrdiff_t lanes_at_most = 16;         // positions in a vector of floats
 constexpr ptrdiff_t group_classes_at_most = 8 * lanes_at_most;
 
