@@ -8,8 +8,8 @@
 // Where the factor or a product could leave the range of T's normal numbers, the general way computes the gradient.
 #pragma once
 
+#include "few_terms.h"
 #include "segment.h"
-#include "staged_rows.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
@@ -58,34 +58,6 @@ CROSSENT_INLINE Doubles<T> read_class_numbers(const Segment& segment, ptrdiff_t 
   return result;
 }
 
-// Up to here the plainest problems go this way: of floats beyond the classes that are few for all others, as long as
-// that takes less than rows do, which are faster where a row is a register.
-template <class T>
-constexpr ptrdiff_t few_plain_classes = sizeof(T) != 4 ? few_classes
-                                        : parts == 1   ? 100
-                                                       : few_classes_at_most;
-
-// Whether the memory is given work while terms are computed: floats take so little time that it would be waited for.
-template <class T>
-constexpr bool keeps_memory_busy = parts == 1 && sizeof(T) == 4;
-
-// A batch of positions in memory: their logits, and where the terms and the gradient of each class go.
-template <class T>
-struct FewPlaces {
-  const T* logits;
-  ptrdiff_t logits_stride;
-  T* terms;     // batch_positions from one class to the next
-  T* gradient;  // may be null
-  ptrdiff_t gradient_stride;
-  ptrdiff_t first, count;  // positions
-  bool is_padded;          // logits and gradient have room for a whole number of vectors
-  // What the memory does meanwhile: it gets the logits of the next batch on their way, as many as are computed, and
-  // takes the rows that wait for it. So it is busy all the time.
-  const char* ahead;
-  ptrdiff_t ahead_position_bytes, ahead_class_bytes;
-  StagedRows* staged;
-};
-
 // What becomes of the positions of a segment, a batch at a time. Each step is taken for all of the batch before the
 // next: from the logits of a position to its loss is a long way of steps that wait for each other.
 template <class T>
@@ -126,21 +98,13 @@ class FewPositions {
   }
 
  private:
-  // Classes whose terms are computed side by side, since each step waits for the one before.
-  static constexpr int together = parts == 1 ? 4 : 1;
-  static constexpr bool sums_by_lanes = few_plain_classes<T> > few_classes;
-
-  static FirstLanes loaded_from(const Places& places, ptrdiff_t p) {
-    return first_lanes<T>(places.is_padded ? width : places.count - p);
-  }
-
   void find_maxima(const Places& places) {
     if (places.count == batch_positions) return column_maxima<batch_positions / width>(places, 0);
     for (ptrdiff_t p = 0; p < places.count; p += width) column_maxima<1>(places, p);
   }
   template <int vectors>
   CROSSENT_INLINE void column_maxima(const Places& places, ptrdiff_t p) {
-    const FirstLanes loaded = loaded_from(places, p);
+    const FirstLanes loaded = places.loaded_from(p);
     Vec<T> m[vectors];
     repeat<vectors>(CROSSENT_EACH(v) { m[v] = splat(-(T)__builtin_inf()); });
     for (ptrdiff_t c = 0; c < problem_.classes; ++c) {
@@ -172,115 +136,22 @@ class FewPositions {
     }
   }
 
-  // In the order of accumulate.h.
   CROSSENT_INLINE void sum_terms(const Places& places, ptrdiff_t p) {
-    const Terms terms = {places, loaded_from(places, p), references_.along_positions(p), p};
-    if constexpr (sums_by_lanes) {
+    const FewTerms<T> terms(places, problem_.classes, references_.along_positions(p), p);
+    if constexpr (few_plain_classes<T> > few_classes) {
       if (problem_.classes > few_classes) {
-        sum_by_lanes(terms, p);
+        store_sums(terms.sum_by_lanes(), p);
         return find_own_logits(places, p);
       }
     }
-    sum_in_turn(terms, p);
-  }
-
-  // The terms of a vector of positions, class by class.
-  struct Terms {
-    const Places& places;
-    const FirstLanes loaded;
-    const Reference<T> reference;
-    const ptrdiff_t p;
-
-    CROSSENT_INLINE Vec<T> logits(ptrdiff_t c) const {
-      return load_partial<Plain>(places.logits + c * places.logits_stride + p, loaded, 0);
-    }
-    CROSSENT_INLINE T* kept(ptrdiff_t c) const { return places.terms + c * batch_positions + p; }
-    CROSSENT_INLINE void look_ahead(ptrdiff_t c) const {
-      __builtin_prefetch(places.ahead + p * places.ahead_position_bytes + c * places.ahead_class_bytes, 0, 2);
-    }
-    CROSSENT_INLINE Vec<T> of(const Vec<T>& x) const {
-      return scaled_exp(x - reference.offset, reference.lower, reference.shifter);
-    }
-  };
-
-  // In two loops: what waits for the last step of a term would be in the way of the next terms.
-  CROSSENT_INLINE void sum_in_turn(const Terms& terms, ptrdiff_t p) {
-    const ptrdiff_t classes = problem_.classes;
-    const bool uses_memory = keeps_memory_busy<T> && classes >= least_staged_classes;
-    ptrdiff_t c = 0;
-    for (; c + together <= classes; c += together) {
-      Vec<T> e[together];
-      repeat<together>(CROSSENT_EACH(i) { e[i] = terms.of(terms.logits(c + i)); });
-      repeat<together>(CROSSENT_EACH(i) { store(terms.kept(c + i), e[i]); });
-      if (uses_memory) {
-        repeat<together>(CROSSENT_EACH(i) { terms.look_ahead(c + i); });
-        terms.places.staged->template write<together>();
-      }
-    }
-    for (; c < classes && together > 1; ++c) store(terms.kept(c), terms.of(terms.logits(c)));
-
-    const Vec<T> zero = splat<T>(0), one = splat<T>(1), own_class = load(own_class_ + p);
-    Accumulator<T> sum = Accumulator<T>::of_nothing();
-    Vec<T> count = zero, own_logit = zero, number = zero;
-    for (c = 0; c < classes; ++c) {
-      const Vec<T> x = terms.logits(c);
-      const auto is_maximum = equal(x, terms.reference.maximum), is_own = equal(number, own_class);
-      sum.add(select(is_maximum, zero, load(terms.kept(c))));
-      count = count + select(is_maximum, one, zero);
-      own_logit = select(is_own, x, own_logit);
-      number = number + one;
-    }
-    store_doubles<T>(rest_ + p, sum.totals());
-    store(count_ + p, count);
+    Vec<T> own_logit = splat<T>(0);
+    store_sums(terms.sum_in_turn(load(own_class_ + p), own_logit), p);
     store(own_logit_ + p, own_logit);
   }
 
-  // As reduce_columns() does: class l of every vector of classes is one accumulator's. Several of these are summed side
-  // by side, pair by pair of their groups' terms; the classes that a last pair lacks have logits of -inf. All lies in
-  // tiles.
-  CROSSENT_INLINE void sum_by_lanes(const Terms& terms, ptrdiff_t p) {
-    constexpr int pairs_of_group = group_terms / 2;
-    const Vec<T> zero = splat<T>(0), one = splat<T>(1);
-    const T* const logits = terms.places.logits + p;
-    T* const kept = terms.places.terms + p;
-    const ptrdiff_t kept_stride = terms.places.gradient ? batch_positions : 0;  // one place where nobody needs them
-    const ptrdiff_t classes = problem_.classes;
-    Accumulator<T> lane[width];
-    Vec<T> count = zero;
-    for (ptrdiff_t l = 0; l < width; l += together) {
-      for (int i = 0; i < together; ++i) lane[l + i] = Accumulator<T>::of_nothing();
-      for (ptrdiff_t c = l; c < classes; c += width * group_terms) {
-        const ptrdiff_t left = (classes - c + 2 * width - 1) / (2 * width);
-        const ptrdiff_t pairs = left < pairs_of_group ? left : pairs_of_group;
-        Vec<T> part[pairs_of_group][together];
-        for (ptrdiff_t pair = 0; pair < pairs; ++pair) {
-          const auto number = CROSSENT_EACH(k) { return c + 2 * pair * width + k % together + k / together * width; };
-          const auto logits_of = CROSSENT_EACH(k) { return load(logits + number(k) * batch_positions); };
-          Vec<T> e[2 * together];
-          repeat<2 * together>(CROSSENT_EACH(k) {
-            e[k] = terms.of(logits_of(k));
-            if constexpr (keeps_memory_busy<T>) terms.look_ahead(number(k));
-          });
-          repeat<2 * together>(CROSSENT_EACH(k) { store(kept + number(k) * kept_stride, e[k]); });
-          repeat<2 * together>(CROSSENT_EACH(k) {
-            const auto is_maximum = equal(logits_of(k), terms.reference.maximum);
-            count = count + select(is_maximum, one, zero);
-            e[k] = select(is_maximum, zero, e[k]);
-          });
-          repeat<together>(CROSSENT_EACH(i) { part[pair][i] = e[i] + e[i + together]; });
-          if constexpr (keeps_memory_busy<T>) terms.places.staged->template write<2 * together>();
-        }
-        for (int i = 0; i < together; ++i) {
-          Vec<T> sum = part[0][i];
-          if (pairs > 1) sum = sum + part[1][i];
-          if (pairs == 3) sum = sum + part[2][i];
-          if (pairs == 4) sum = sum + (part[2][i] + part[3][i]);
-          lane[l + i].add(sum);
-        }
-      }
-    }
-    store_doubles<T>(rest_ + p, fold<width>(lane, [](const auto& a, const auto& b) { return a + b; }).totals());
-    store(count_ + p, count);
+  CROSSENT_INLINE void store_sums(const FewSums<T>& sums, ptrdiff_t p) {
+    store_doubles<T>(rest_ + p, sums.rest);
+    store(count_ + p, sums.count);
   }
 
   CROSSENT_INLINE void find_own_logits(const Places& places, ptrdiff_t p) {

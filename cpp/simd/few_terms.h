@@ -1,0 +1,156 @@
+// COMPILED ONCE PER INSTRUCTION SET. The terms of a batch of positions of few classes, and their sums, in the order of
+// accumulate.h.
+#pragma once
+
+#include "accumulate.h"
+#include "staged_rows.h"
+#include "statistics.h"
+
+namespace crossent::CROSSENT_ISA {
+namespace {
+
+// Up to here the plainest problems go this way: of floats beyond the classes that are few for all others, as long as
+// that takes less than rows do, which are faster where a row is a register.
+template <class T>
+constexpr ptrdiff_t few_plain_classes = sizeof(T) != 4 ? few_classes
+                                        : parts == 1   ? 100
+                                                       : few_classes_at_most;
+
+// Whether the memory is given work while terms are computed: floats take so little time that it would be waited for.
+template <class T>
+constexpr bool keeps_memory_busy = parts == 1 && sizeof(T) == 4;
+
+// A batch of positions in memory: their logits, and where the terms and the gradient of each class go.
+template <class T>
+struct FewPlaces {
+  const T* logits;
+  ptrdiff_t logits_stride;
+  T* terms;     // batch_positions from one class to the next
+  T* gradient;  // may be null
+  ptrdiff_t gradient_stride;
+  ptrdiff_t first, count;  // positions
+  bool is_padded;          // logits and gradient have room for a whole number of vectors
+  // What the memory does meanwhile: it gets the logits of the next batch on their way, as many as are computed, and
+  // takes the rows that wait for it. So it is busy all the time.
+  const char* ahead;
+  ptrdiff_t ahead_position_bytes, ahead_class_bytes;
+  StagedRows* staged;
+
+  CROSSENT_INLINE FirstLanes loaded_from(ptrdiff_t p) const { return first_lanes<T>(is_padded ? lanes<T> : count - p); }
+};
+
+// The sum of a position's terms but for those of the maximum, and how many have it.
+template <class T>
+struct FewSums {
+  Doubles<T> rest;
+  Vec<T> count;
+};
+
+// The terms of positions p, p + 1, …, a vector of them, class by class. All are kept if there is a gradient.
+template <class T>
+class FewTerms {
+  using Plain = PlainOf<T>;
+  static constexpr ptrdiff_t width = lanes<T>;
+  // Classes whose terms are computed side by side, since each step waits for the one before.
+  static constexpr int together = parts == 1 ? 4 : 1;
+
+ public:
+  CROSSENT_INLINE FewTerms(const FewPlaces<T>& places, ptrdiff_t classes, const Reference<T>& reference, ptrdiff_t p)
+      : places_(places), classes_(classes), reference_(reference), p_(p), loaded_(places.loaded_from(p)) {}
+
+  // One after another. In two loops: what waits for the last step of a term would be in the way of the next terms.
+  CROSSENT_INLINE FewSums<T> sum_in_turn(const Vec<T>& own_class, Vec<T>& own_logit) const {
+    const bool uses_memory = keeps_memory_busy<T> && classes_ >= least_staged_classes;
+    ptrdiff_t c = 0;
+    for (; c + together <= classes_; c += together) {
+      Vec<T> e[together];
+      repeat<together>(CROSSENT_EACH(i) { e[i] = term_of(logits(c + i)); });
+      repeat<together>(CROSSENT_EACH(i) { store(kept(c + i), e[i]); });
+      if (uses_memory) {
+        repeat<together>(CROSSENT_EACH(i) { look_ahead(c + i); });
+        places_.staged->template write<together>();
+      }
+    }
+    for (; c < classes_ && together > 1; ++c) store(kept(c), term_of(logits(c)));
+
+    const Vec<T> zero = splat<T>(0), one = splat<T>(1);
+    Accumulator<T> sum = Accumulator<T>::of_nothing();
+    Vec<T> count = zero, number = zero;
+    for (c = 0; c < classes_; ++c) {
+      const Vec<T> x = logits(c);
+      const auto is_maximum = equal(x, reference_.maximum), is_own = equal(number, own_class);
+      sum.add(select(is_maximum, zero, load(kept(c))));
+      count = count + select(is_maximum, one, zero);
+      own_logit = select(is_own, x, own_logit);
+      number = number + one;
+    }
+    return {sum.totals(), count};
+  }
+
+  // As reduce_columns() does: class l of every vector of classes is one accumulator's. Several of these are summed side
+  // by side, pair by pair of their groups' terms; the classes that a last pair lacks have logits of -inf. All lies in
+  // tiles.
+  CROSSENT_INLINE FewSums<T> sum_by_lanes() const {
+    constexpr int pairs_of_group = group_terms / 2;
+    const Vec<T> zero = splat<T>(0), one = splat<T>(1);
+    const T* const x = places_.logits + p_;
+    T* const terms = places_.terms + p_;
+    const ptrdiff_t terms_stride = places_.gradient ? batch_positions : 0;  // one place where nobody needs them
+    Accumulator<T> lane[width];
+    Vec<T> count = zero;
+    for (ptrdiff_t l = 0; l < width; l += together) {
+      for (int i = 0; i < together; ++i) lane[l + i] = Accumulator<T>::of_nothing();
+      for (ptrdiff_t c = l; c < classes_; c += width * group_terms) {
+        const ptrdiff_t left = (classes_ - c + 2 * width - 1) / (2 * width);
+        const ptrdiff_t pairs = left < pairs_of_group ? left : pairs_of_group;
+        Vec<T> part[pairs_of_group][together];
+        for (ptrdiff_t pair = 0; pair < pairs; ++pair) {
+          const auto number = CROSSENT_EACH(k) { return c + 2 * pair * width + k % together + k / together * width; };
+          const auto logits_of = CROSSENT_EACH(k) { return load(x + number(k) * batch_positions); };
+          Vec<T> e[2 * together];
+          repeat<2 * together>(CROSSENT_EACH(k) {
+            e[k] = term_of(logits_of(k));
+            if constexpr (keeps_memory_busy<T>) look_ahead(number(k));
+          });
+          repeat<2 * together>(CROSSENT_EACH(k) { store(terms + number(k) * terms_stride, e[k]); });
+          repeat<2 * together>(CROSSENT_EACH(k) {
+            const auto is_maximum = equal(logits_of(k), reference_.maximum);
+            count = count + select(is_maximum, one, zero);
+            e[k] = select(is_maximum, zero, e[k]);
+          });
+          repeat<together>(CROSSENT_EACH(i) { part[pair][i] = e[i] + e[i + together]; });
+          if constexpr (keeps_memory_busy<T>) places_.staged->template write<2 * together>();
+        }
+        for (int i = 0; i < together; ++i) {
+          Vec<T> sum = part[0][i];
+          if (pairs > 1) sum = sum + part[1][i];
+          if (pairs == 3) sum = sum + part[2][i];
+          if (pairs == 4) sum = sum + (part[2][i] + part[3][i]);
+          lane[l + i].add(sum);
+        }
+      }
+    }
+    return {fold<width>(lane, [](const auto& a, const auto& b) { return a + b; }).totals(), count};
+  }
+
+ private:
+  CROSSENT_INLINE Vec<T> logits(ptrdiff_t c) const {
+    return load_partial<Plain>(places_.logits + c * places_.logits_stride + p_, loaded_, 0);
+  }
+  CROSSENT_INLINE T* kept(ptrdiff_t c) const { return places_.terms + c * batch_positions + p_; }
+  CROSSENT_INLINE Vec<T> term_of(const Vec<T>& x) const {
+    return scaled_exp(x - reference_.offset, reference_.lower, reference_.shifter);
+  }
+  CROSSENT_INLINE void look_ahead(ptrdiff_t c) const {
+    __builtin_prefetch(places_.ahead + p_ * places_.ahead_position_bytes + c * places_.ahead_class_bytes, 0, 2);
+  }
+
+  const FewPlaces<T>& places_;
+  const ptrdiff_t classes_;
+  const Reference<T> reference_;
+  const ptrdiff_t p_;
+  const FirstLanes loaded_;
+};
+
+}  // namespace
+}  // namespace crossent::CROSSENT_ISA
