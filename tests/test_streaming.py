@@ -1,7 +1,7 @@
 """Large outputs go past the cache: the same bits as small ones, and not a byte beside the output."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import crossent
 import numpy as np
@@ -108,13 +108,14 @@ def test_rows_of_a_view_wait(classes: int) -> None:
 
 
 @pytest.mark.usefixtures("instruction_set")
-@pytest.mark.parametrize("offset", [0, 1, 7])
+@pytest.mark.parametrize(("offset", "order"), [(0, "C"), (1, "F"), (7, "C")])
 @pytest.mark.parametrize(("classes", "dtype"), [(32, "float32"), (61, "bfloat16"), (81, "float16"), (100, "float32")])
-def test_short_rows_are_staged(classes: int, dtype: str, offset: int) -> None:
+def test_short_rows_are_staged(classes: int, dtype: str, offset: int, order: Literal["C", "F"]) -> None:
     """Few classes: batches of rows are put together first, and written while the next are computed."""
     out_dtype = np.dtype("float16" if dtype == "float16" else "float32")
     rows = 2 * LARGE_BYTES // out_dtype.itemsize // classes + 77
     logits, target = rows_of_all_kinds(rows, classes, dtype)
+    logits = np.asarray(logits, order=order)
     memory: Array = np.full(rows * classes + 64, GUARD, out_dtype)
     out = memory[offset : offset + rows * classes].reshape(rows, classes)
     losses, _ = crossent.cross_entropy_with_grad(logits, target, reduction="none", out=out)
