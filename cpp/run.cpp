@@ -225,6 +225,7 @@ SegmentResult run(const Layout& layout, const Segment& all) {
   Segment start = all;
   start.output_streams = streams(all, positions);
   start.output_is_staged = is_staged(all, positions);
+  start.reads_past_caches = reads_past_caches();
 
   const ptrdiff_t at_once = by_columns ? lanes_at_most : 1;
   if (SharedPositions::are_worth_it(positions, problem.classes, at_once)) {

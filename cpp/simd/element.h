@@ -238,6 +238,16 @@ CROSSENT_INLINE auto with_element(Element element, const Function& function) {
 // How far ahead of a stream the memory is asked: at the end of a row the hardware would not think of the next in time.
 constexpr ptrdiff_t bytes_ahead = 16384;
 
+// See prefetch_beside(): with the v-th of some vectors from x on, the line `ahead_bytes` after it, if it begins
+// one.
+template <class E, int locality>
+CROSSENT_INLINE void prefetch_with(Vec<typename E::Real>& value, const typename E::Storage* x, int v,
+                                   ptrdiff_t ahead_bytes) {
+  constexpr int line_bytes = 64, vector_bytes = element_lanes<E> * sizeof(typename E::Storage);
+  if (v * vector_bytes % line_bytes != 0) return;
+  prefetch_beside<locality>(value.part[0], reinterpret_cast<const char*>(x + v * element_lanes<E>) + ahead_bytes);
+}
+
 // A line of elements at any stride becomes lanes' own type, side by side.
 template <class T>
 void gather_line(const void* source, Element element, ptrdiff_t stride, ptrdiff_t count, T* target) {

@@ -66,19 +66,11 @@ CROSSENT_INLINE Extremes<T> no_extremes() {
   return {splat(-(T)__builtin_inf()), splat((T)__builtin_inf())};
 }
 
-// Gets what comes after the v-th vector from x on on its way, line by line, since more at once takes longer: into the
-// first cache alone, and before, so many elements `far` ahead, into all of them. A row that is read once isn't wanted
-// in all: then far is 0, and that prefetch of what is being read has no effect, which takes less than a branch. 12 KB
-// keep the memory busy; beside stores to the same cache, or as many operations as scores take, 8 KB do better.
-template <class E, bool keeps, bool scores>
-CROSSENT_INLINE void prefetch_ahead(const typename E::Storage* x, int v, ptrdiff_t far) {
-  constexpr int line_bytes = 64, vector_bytes = element_lanes<E> * sizeof(typename E::Storage);
-  constexpr ptrdiff_t near = (keeps || scores ? 8192 : 12288) / sizeof(*x);
-  if (v * vector_bytes % line_bytes != 0) return;
-  x += v * element_lanes<E>;
-  __builtin_prefetch(x + near, 0, 0);
-  __builtin_prefetch(x + far);
-}
+// How many bytes ahead of what is read the memory is asked: past the outer caches, and before that through all of them.
+// The one that isn't wanted is 0, since to ask for what is being read has no effect and takes less than a branch.
+struct BytesAhead {
+  ptrdiff_t past_caches, through_caches;
+};
 
 // A whole group.
 template <class T, bool scores>
@@ -89,17 +81,18 @@ struct Group<T, true> : GroupPart<T> {
 };
 
 // The groups of a row, one after another, with what `scores` need of them. With `keeps` every exp(x) goes to `kept` as
-// well. `far`: see prefetch_ahead().
+// well.
 template <class E, bool keeps, bool scores, class T>
 CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t classes, Group<T, scores>* group,
-                                       [[maybe_unused]] T* kept, ptrdiff_t far) {
+                                       [[maybe_unused]] T* kept, const BytesAhead& ahead) {
   const Vec<T> zero = splat<T>(0), vanishing = splat(Ordinary<T>::vanishing);
   Extremes<T> row = no_extremes<T>();
   ScoresOfGroup<T, group_terms> scores_of_group(vanishing);
   each_group<E, true>(
       x, classes,
-      [&](const Vec<T>& x_lanes, ptrdiff_t c, int v, FirstLanes) __attribute__((always_inline)) {
-        prefetch_ahead<E, keeps, scores>(x + c, v, far);
+      [&](Vec<T> x_lanes, ptrdiff_t c, int v, FirstLanes) __attribute__((always_inline)) {
+        prefetch_with<E, 0>(x_lanes, x + c, v, ahead.past_caches);
+        prefetch_with<E, 2>(x_lanes, x + c, v, ahead.through_caches);
         const auto counts = not_less(x_lanes, vanishing);
         row.least = select(counts, min(x_lanes, row.least), row.least);
         GroupPart<T> part{select(counts, exp_of_ordinary(x_lanes), zero), x_lanes};
@@ -307,23 +300,26 @@ class OnePass {
     return true;
   }
 
-  // See prefetch_ahead(). Long rows are read again by scores, for the target's rank, and where the output is computed
-  // from logits.
-  ptrdiff_t far() const {
+  // 12 KB keep the memory busy; beside stores to the first cache, or as many operations as scores take, 8 KB do better
+  // where lines go there alone. Long rows are wanted again by scores, for the target's rank, and where the output is
+  // computed from logits.
+  BytesAhead distance() const {
+    if (!in_.segment.reads_past_caches) return {0, 12288};
     constexpr ptrdiff_t room_in_first_cache = 16384 / sizeof(typename E::Storage);
     const bool once = keeps || classes_ <= room_in_first_cache || !(scores || in_.segment.output.data);
-    return once ? 0 : bytes_ahead / sizeof(typename E::Storage);
+    return {keeps || scores ? 8192 : 12288, once ? 0 : 16384};
   }
 
   // A piece at a time where pieces of rows before may wait to be written.
   Extremes<T> groups_of_row(ptrdiff_t i, Group<T, scores>* group) {
     const typename E::Storage* x = row(i);
     const ptrdiff_t piece = in_.rows_wait() ? piece_classes<T> : classes_;
+    const BytesAhead ahead = distance();
     Extremes<T> all = no_extremes<T>();
     for (ptrdiff_t c = 0; c < classes_; c += piece) {
       const ptrdiff_t classes = classes_ - c < piece ? classes_ - c : piece;
       T* kept = keeps ? in_.kept_row(first_ + i) + c : nullptr;
-      const Extremes<T> some = row_groups<E, keeps, scores>(x + c, classes, group + c / group_classes, kept, far());
+      const Extremes<T> some = row_groups<E, keeps, scores>(x + c, classes, group + c / group_classes, kept, ahead);
       all = {max(some.largest, all.largest), min(some.least, all.least)};
       if constexpr (!scores) waiting_.write(classes);
     }

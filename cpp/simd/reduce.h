@@ -25,13 +25,6 @@ CROSSENT_INLINE Vec<typename E::Real> row_maxima(const typename E::Storage* x, p
   return max(max(m[0], m[1]), max(m[2], m[3]));
 }
 
-// The line of memory that the v-th of some vectors from x on begins, if it does, gets on its way.
-template <class E>
-CROSSENT_INLINE void prefetch_line(const typename E::Storage* x, int v) {
-  constexpr int line_bytes = 64, vector_bytes = element_lanes<E> * sizeof(typename E::Storage);
-  if (v * vector_bytes % line_bytes == 0) __builtin_prefetch(x + v * element_lanes<E>);
-}
-
 // Goes through the groups of a row: what term(lanes, c, v, present) makes of the v-th vector from class c on, summed
 // over the group, to take(sum, vectors). Absent classes are -inf. Whole groups are written out unless that is said not
 // to pay.
@@ -86,8 +79,8 @@ CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::
   constexpr bool is_written_out = parts == 1 && !(Terms::has_scores && sizeof(typename E::Storage) != 4);
   each_group<E, is_written_out>(
       x, classes,
-      [&](const Vec<T>& x_lanes, ptrdiff_t c, int v, FirstLanes present) __attribute__((always_inline)) {
-        prefetch_line<E>(next + c, v);
+      [&](Vec<T> x_lanes, ptrdiff_t c, int v, FirstLanes present) __attribute__((always_inline)) {
+        prefetch_with<E, 3>(x_lanes, next + c, v, 0);
         Vec<T> t = {};
         if constexpr (Terms::present) t = terms.along_classes(c + v * lanes<T>, present);
         return terms_of(x_lanes, t, reference, sums,
