@@ -122,9 +122,10 @@ std::vector<std::string> names(bool only_supported) {
 
 const Kernels& active_kernels() { return *active.load(std::memory_order_acquire); }
 
-bool reads_past_caches() {
-  static const bool reads = is_from_amd();
-  return reads;
+const MemoryAccess& memory_access() {
+  static const bool is_amd = is_from_amd();
+  static const MemoryAccess access = {is_amd, is_amd ? 2048 : 256};
+  return access;
 }
 
 std::vector<std::string> supported_instruction_sets() { return names(true); }

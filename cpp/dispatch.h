@@ -10,10 +10,16 @@ namespace crossent {
 
 const Kernels& active_kernels();
 
-// Whether this CPU had best ask for what is read once past its outer caches. On AMD's that leaves them to what is read
-// again. Intel's let the second cache's own prefetching fetch most lines, and it takes no notice of such requests:
-// there 65,536 rows of 1000 classes took 2.7 times as long.
-bool reads_past_caches();
+// What suits this CPU's memory.
+struct MemoryAccess {
+  // Whether to ask for what is read once past the outer caches. On AMD's CPUs that leaves them to what is read again.
+  // On Intel's the second cache's own prefetching fetches most lines, and it takes no notice of such requests: 65,536
+  // rows of 1000 classes took 2.7 times as long there.
+  bool reads_past_caches;
+  // Shorter rows are written to the caches even where the output is too large for them.
+  ptrdiff_t least_streamed_row_bytes;
+};
+const MemoryAccess& memory_access();
 
 // Those this CPU runs, best first.
 std::vector<std::string> supported_instruction_sets();

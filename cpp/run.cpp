@@ -67,10 +67,10 @@ void* advanced(void* data, Element element, ptrdiff_t elements) {
 // Whether the output would leave the cache before anybody reads it, and has rows long enough to be streamed: short ones
 // have too few whole cache lines, and vectors of half precision are not even one.
 bool streams(const Segment& start, ptrdiff_t positions) {
-  constexpr ptrdiff_t large_bytes = ptrdiff_t{1} << 25, long_row_bytes = 2048;
+  constexpr ptrdiff_t large_bytes = ptrdiff_t{1} << 25;
   const ptrdiff_t row_bytes = start.problem->classes * size_of(start.output.element);
   return start.output.data && start.output.data != start.logits.data && size_of(start.output.element) >= 4 &&
-         row_bytes >= long_row_bytes && positions * row_bytes >= large_bytes;
+         row_bytes >= memory_access().least_streamed_row_bytes && positions * row_bytes >= large_bytes;
 }
 
 // The same of few classes, whose rows are one piece of memory. It pays later.
@@ -225,7 +225,7 @@ SegmentResult run(const Layout& layout, const Segment& all) {
   Segment start = all;
   start.output_streams = streams(all, positions);
   start.output_is_staged = is_staged(all, positions);
-  start.reads_past_caches = reads_past_caches();
+  start.reads_past_caches = memory_access().reads_past_caches;
 
   const ptrdiff_t at_once = by_columns ? lanes_at_most : 1;
   if (SharedPositions::are_worth_it(positions, problem.classes, at_once)) {

@@ -58,26 +58,31 @@ class FewTerms {
   CROSSENT_INLINE FewTerms(const FewPlaces<T>& places, ptrdiff_t classes, const Reference<T>& reference, ptrdiff_t p)
       : places_(places), classes_(classes), reference_(reference), p_(p), loaded_(places.loaded_from(p)) {}
 
-  // One after another. In two loops: what waits for the last step of a term would be in the way of the next terms.
+  // One after another. In two loops: what waits for the last step of a term would be in the way of the next terms. The
+  // memory is asked for the lines of half the classes in each, since many at once would have to wait.
   CROSSENT_INLINE FewSums<T> sum_in_turn(const Vec<T>& own_class, Vec<T>& own_logit) const {
-    const bool uses_memory = keeps_memory_busy<T> && classes_ >= least_staged_classes;
+    const bool takes_rows = keeps_memory_busy<T> && classes_ >= least_staged_classes;
     ptrdiff_t c = 0;
     for (; c + together <= classes_; c += together) {
       Vec<T> e[together];
       repeat<together>(CROSSENT_EACH(i) { e[i] = term_of(logits(c + i)); });
       repeat<together>(CROSSENT_EACH(i) { store(kept(c + i), e[i]); });
-      if (uses_memory) {
-        repeat<together>(CROSSENT_EACH(i) { look_ahead(c + i); });
-        places_.staged->template write<together>();
-      }
+      repeat<together>(CROSSENT_EACH(i) {
+        if (i % 2 == 0) look_ahead(c + i);
+      });
+      if (takes_rows) places_.staged->template write<together>();
     }
-    for (; c < classes_ && together > 1; ++c) store(kept(c), term_of(logits(c)));
+    for (; c < classes_ && together > 1; ++c) {
+      store(kept(c), term_of(logits(c)));
+      if (c % 2 == 0) look_ahead(c);
+    }
 
     const Vec<T> zero = splat<T>(0), one = splat<T>(1);
     Accumulator<T> sum = Accumulator<T>::of_nothing();
     Vec<T> count = zero, number = zero;
     for (c = 0; c < classes_; ++c) {
       const Vec<T> x = logits(c);
+      if (c % 2 != 0) look_ahead(c);
       const auto is_maximum = equal(x, reference_.maximum), is_own = equal(number, own_class);
       sum.add(select(is_maximum, zero, load(kept(c))));
       count = count + select(is_maximum, one, zero);
@@ -110,7 +115,7 @@ class FewTerms {
           Vec<T> e[2 * together];
           repeat<2 * together>(CROSSENT_EACH(k) {
             e[k] = term_of(logits_of(k));
-            if constexpr (keeps_memory_busy<T>) look_ahead(number(k));
+            look_ahead(number(k));
           });
           repeat<2 * together>(CROSSENT_EACH(k) { store(terms + number(k) * terms_stride, e[k]); });
           repeat<2 * together>(CROSSENT_EACH(k) {
@@ -142,7 +147,9 @@ class FewTerms {
     return scaled_exp(x - reference_.offset, reference_.lower, reference_.shifter);
   }
   CROSSENT_INLINE void look_ahead(ptrdiff_t c) const {
-    __builtin_prefetch(places_.ahead + p_ * places_.ahead_position_bytes + c * places_.ahead_class_bytes, 0, 2);
+    if constexpr (keeps_memory_busy<T>) {
+      __builtin_prefetch(places_.ahead + p_ * places_.ahead_position_bytes + c * places_.ahead_class_bytes, 0, 2);
+    }
   }
 
   const FewPlaces<T>& places_;

@@ -119,7 +119,7 @@ class SegmentInput {
   template <class E>
   void load_tiles() {
     load_tile<E>(logits<E>(0, 0), segment.logits.position_stride, segment.logits.class_stride, problem.classes,
-                 positions, segment.positions - first, scratch_logits);
+                 positions, segment.positions - first, true, scratch_logits);
     if (is_divided(problem)) divide_scratch(problem.classes * batch_positions);
     if (segment.probabilities.data) load_probability_tile();
   }
@@ -251,7 +251,7 @@ class SegmentInput {
     const Plane& q = segment.probabilities;
     if (q.element == plain_element) {
       return load_tile<Plain>(static_cast<const T*>(byte_address(q, 0, 0)), q.position_stride, q.class_stride,
-                              problem.classes, positions, segment.positions - first, scratch_probabilities_);
+                              problem.classes, positions, segment.positions - first, true, scratch_probabilities_);
     }
     for (ptrdiff_t i = 0; i < problem.classes * batch_positions; ++i) scratch_probabilities_[i] = 0;
     alignas(64) T line[few_classes];

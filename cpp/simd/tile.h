@@ -47,12 +47,12 @@ CROSSENT_INLINE void transpose_squares(Vec<T> (&rows)[square_classes<T>]) {
 
 // A vector of rows becomes columns of the tile. Reads whole squares, beyond the last row where rows are shorter.
 template <class T>
-CROSSENT_INLINE void load_squares(const T* x, ptrdiff_t position_stride, ptrdiff_t classes, T* tile) {
+CROSSENT_INLINE void load_squares(const T* x, ptrdiff_t position_stride, ptrdiff_t classes, bool asks_ahead, T* tile) {
   constexpr ptrdiff_t m = square_classes<T>, line = 64 / sizeof(T), quarters = register_bytes / 16;
   const ptrdiff_t step = m * position_stride * (ptrdiff_t)sizeof(T);
   const T* const ahead = x + positions_ahead(classes) * position_stride;
   for (ptrdiff_t c = 0; c < classes; c += m) {
-    if (c % line == 0) {
+    if (asks_ahead && c % line == 0) {
       repeat<lanes<T>>(CROSSENT_EACH(i) { __builtin_prefetch(ahead + c + i * position_stride); });
     }
     if (c + m > classes && classes >= m) c = classes - m;
@@ -95,11 +95,11 @@ template <class E>
 constexpr bool is_stored_as_computed = sizeof(typename E::Storage) == sizeof(typename E::Real);
 
 // tile[c · batch_positions + p] = the element of class c at position p; positions beyond the last are 0. `readable`
-// positions are there in memory from the first on.
+// positions are there in memory from the first on. `asks_ahead`: the memory is asked for later positions, too.
 template <class E>
 __attribute__((noinline)) void load_tile(const typename E::Storage* x, ptrdiff_t position_stride,
                                          ptrdiff_t class_stride, ptrdiff_t classes, ptrdiff_t positions,
-                                         ptrdiff_t readable, typename E::Real* tile) {
+                                         ptrdiff_t readable, bool asks_ahead, typename E::Real* tile) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>;
   for (ptrdiff_t p = 0; p < positions; p += width) {
@@ -107,7 +107,7 @@ __attribute__((noinline)) void load_tile(const typename E::Storage* x, ptrdiff_t
     if constexpr (is_stored_as_computed<E>) {
       const bool has_more = position_stride == classes && classes > 1 && p + width < readable;
       if (class_stride == 1 && present == width && (classes >= square_classes<T> || has_more)) {
-        load_squares<T>(x + p * position_stride, position_stride, classes, tile + p);
+        load_squares<T>(x + p * position_stride, position_stride, classes, asks_ahead, tile + p);
         continue;
       }
     }
@@ -122,7 +122,7 @@ __attribute__((noinline)) void load_tile(const typename E::Storage* x, ptrdiff_t
         const FirstLanes lanes_used = first_lanes<T>(used);
         repeat<width>(CROSSENT_EACH(i) {
           const auto* row = first_row + i * position_stride;
-          __builtin_prefetch(row + batch_positions * position_stride);  // of the batch after this one
+          if (asks_ahead) __builtin_prefetch(row + batch_positions * position_stride);  // of the batch after this one
           block[i] = load_partial<E>(row, lanes_used, 0);
         });
       } else {
