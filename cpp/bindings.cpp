@@ -80,7 +80,7 @@ void raise_unless_classes(const CrossEntropyOutcome& outcome, const CrossEntropy
                           (call.has_ignore_index ? ", or ignore_index=" + std::to_string(call.ignore_index) : "") +
                           ")");
   }
-  if (outcome.target_changed) throw py::index_error("target was changed to a value out of range during the call");
+  if (outcome.target_changed) throw py::index_error(target_changed_message);
 }
 
 void add_logits(const py::array& logits, CrossEntropyCall& call) {

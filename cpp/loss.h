@@ -53,6 +53,8 @@ struct CrossEntropyOutcome {
   bool target_changed = false;  // it turned out of range while the losses were computed
 };
 
+constexpr const char* target_changed_message = "target was changed to a value out of range during the call";
+
 CrossEntropyOutcome cross_entropy(const CrossEntropyCall& call);
 
 // Softmax and log-softmax into `output`, or logsumexp into `losses`.

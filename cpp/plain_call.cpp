@@ -6,6 +6,8 @@
 
 #include <pybind11/numpy.h>
 
+#include <functional>
+
 #include "kept_memory.h"
 #include "loss.h"
 #include "without_gil.h"
@@ -49,6 +51,20 @@ struct PlainArrays {
   }
 };
 
+// Whether `out` is an array like the logits, in their place or without a byte of theirs or the target's.
+bool is_place_for_gradient(PyObject* out_object, const PlainArrays& arrays, ptrdiff_t bytes, const npy_api& api) {
+  if (reinterpret_cast<PyObject*>(Py_TYPE(out_object)) != reinterpret_cast<PyObject*>(api.PyArray_Type_)) return false;
+  const auto *out = array_proxy(out_object), *logits = arrays.logits, *target = arrays.target;
+  constexpr int needed = npy_api::NPY_ARRAY_C_CONTIGUOUS_ | npy_api::NPY_ARRAY_ALIGNED_ | npy_api::NPY_ARRAY_WRITEABLE_;
+  if ((out->flags & needed) != needed || out->nd != 2 || type_number(*out) != type_number(*logits)) return false;
+  if (out->dimensions[0] != logits->dimensions[0] || out->dimensions[1] != logits->dimensions[1]) return false;
+  const auto is_apart = [&](const char* data, ptrdiff_t size) {
+    return std::less_equal<>()(out->data + bytes, data) || std::less_equal<>()(data + size, out->data);
+  };
+  return is_native(*out) && (out->data == logits->data || is_apart(logits->data, bytes)) &&
+         is_apart(target->data, target->dimensions[0] * static_cast<ptrdiff_t>(sizeof(int64_t)));
+}
+
 // None stays for "nothing is ignored"; numbers beyond int64 and other types are not for here.
 bool set_ignore_index(PyObject* object, CrossEntropyCall& call) {
   call.has_ignore_index = object != Py_None;
@@ -64,13 +80,13 @@ PyObject* new_like(const py::detail::PyArray_Proxy& a, const npy_api& api) {
   return api.PyArray_NewFromDescr_(api.PyArray_Type_, a.descr, 2, a.dimensions, nullptr, nullptr, 0, nullptr);
 }
 
-// Arguments: logits, target, ignore_index. The mean loss, with its gradient where asked for; None where this isn't the
-// way.
+// Arguments: logits, target, ignore_index and, for a gradient, where it goes, or None. The mean loss, with its gradient
+// where asked for; None where this isn't the way.
 template <bool with_grad>
 PyObject* plain_call(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
   try {
-    if (count != 3) {
-      PyErr_SetString(PyExc_TypeError, "_core: logits, target and ignore_index are needed");
+    if (count != (with_grad ? 4 : 3)) {
+      PyErr_SetString(PyExc_TypeError, "_core: logits, target, ignore_index and a gradient's out are needed");
       return nullptr;
     }
     const npy_api& api = npy_api::get();
@@ -78,8 +94,10 @@ PyObject* plain_call(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     CrossEntropyCall call;
     if (!arrays.set(arguments[0], arguments[1], api) || !set_ignore_index(arguments[2], call)) Py_RETURN_NONE;
     const ptrdiff_t positions = arrays.logits->dimensions[0], classes = arrays.logits->dimensions[1];
-    const ptrdiff_t size = arrays.is_double ? 8 : 4;
-    if (with_grad && positions * classes * size >= static_cast<ptrdiff_t>(kept_memory_smallest)) Py_RETURN_NONE;
+    const ptrdiff_t bytes = positions * classes * (arrays.is_double ? 8 : 4);
+    PyObject* out = with_grad ? arguments[3] : Py_None;
+    if (out != Py_None && !is_place_for_gradient(out, arrays, bytes, api)) Py_RETURN_NONE;
+    if (with_grad && out == Py_None && bytes >= static_cast<ptrdiff_t>(kept_memory_smallest)) Py_RETURN_NONE;
 
     const Element element = arrays.is_double ? Element::f64 : Element::f32;
     call.layout.add_axis(positions);
@@ -90,12 +108,17 @@ PyObject* plain_call(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     call.target = reinterpret_cast<const int64_t*>(arrays.target->data);
     py::object grad;
     if (with_grad) {
-      grad = py::reinterpret_steal<py::object>(new_like(*arrays.logits, api));
+      grad = out != Py_None ? py::reinterpret_borrow<py::object>(out)
+                            : py::reinterpret_steal<py::object>(new_like(*arrays.logits, api));
       if (!grad) return nullptr;
       call.layout.axis[0].stride[output_operand] = classes;
       call.gradient = {array_proxy(grad.ptr())->data, element, 1};
     }
     const CrossEntropyOutcome outcome = compute(positions * classes, [&] { return cross_entropy(call); });
+    if (outcome.target_changed && out != Py_None) {  // the logits may be overwritten already
+      PyErr_SetString(PyExc_IndexError, target_changed_message);
+      return nullptr;
+    }
     if (outcome.bad_position >= 0 || outcome.target_changed) Py_RETURN_NONE;
     PyObject* loss = PyFloat_FromDouble(outcome.value);
     if (!with_grad || !loss) return loss;

@@ -60,7 +60,72 @@ def test_what_takes_the_long_way() -> None:
         (None, None, None),
     ]:
         assert _core.plain_cross_entropy(x, y, ignore_index) is None
-        assert _core.plain_cross_entropy_with_grad(x, y, ignore_index) is None
+        assert _core.plain_cross_entropy_with_grad(x, y, ignore_index, None) is None
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 2), (33, 10), (300, 100), (1100, 1000)])
+def test_same_bits_in_a_given_place(shape: tuple[int, int], dtype: type) -> None:
+    logits, target = plain(*shape, dtype)
+    expected_loss, expected = crossent.cross_entropy_with_grad(logits, target, axis=1)
+    out = np.full_like(logits, np.nan)
+    assert _core.plain_cross_entropy_with_grad(logits, target, -100, out) is not None
+    np.testing.assert_array_equal(out, expected)
+    out[:] = np.nan
+    loss, grad = crossent.cross_entropy_with_grad(logits, target, out=out)
+    assert grad is out
+    assert loss == expected_loss
+    np.testing.assert_array_equal(out, expected)
+    loss, grad = crossent.cross_entropy_with_grad(logits, target, out=logits)
+    assert grad is logits
+    assert loss == expected_loss
+    np.testing.assert_array_equal(logits, expected)
+
+
+def test_what_is_no_plain_place() -> None:
+    memory = np.zeros(60, np.float32)
+    logits, target = memory[:24].reshape(6, 4), np.arange(6) % 4
+    read_only = np.zeros_like(logits)
+    read_only.flags.writeable = False
+    labels_in_it = np.zeros((6, 4), np.float32)
+    unaligned = np.frombuffer(bytearray(97), np.float32, offset=1).reshape(6, 4)
+    for out in [
+        read_only,
+        unaligned,
+        memory[1:25].reshape(6, 4),
+        memory[23:47].reshape(6, 4),
+        np.zeros((6, 4)),
+        np.zeros((6, 4), ">f4"),
+        np.zeros((4, 6), np.float32),
+        np.zeros(24, np.float32),
+        np.zeros((6, 8), np.float32)[:, ::2],
+        np.zeros((4, 6), np.float32).T,
+        np.zeros((6, 4), np.float32).view(np.recarray),
+        [[0.0] * 4] * 6,
+        1,
+    ]:
+        assert _core.plain_cross_entropy_with_grad(logits, target, -100, out) is None
+    for first in range(-5, 6):  # the labels' 12 words begin at word 12 of 48
+        place = np.zeros(80, np.float32)
+        labels = place[24:36].view(np.int64)
+        before, after = place[:24].reshape(6, 4), place[36:60].reshape(6, 4)
+        assert _core.plain_cross_entropy_with_grad(logits, labels, -100, before) is not None
+        assert _core.plain_cross_entropy_with_grad(logits, labels, -100, after) is not None
+        shared = place[24 + 2 * first : 48 + 2 * first].reshape(6, 4)
+        assert _core.plain_cross_entropy_with_grad(logits, labels, -100, shared) is None
+    assert (
+        _core.plain_cross_entropy_with_grad(logits, labels_in_it.view(np.int64).ravel()[:6], -100, labels_in_it) is None
+    )
+    assert _core.plain_cross_entropy_with_grad(logits, target, -100, memory[24:48].reshape(6, 4)) is not None
+
+
+def test_nothing_is_written_before_an_error() -> None:
+    logits, target = plain(6, 4, np.float32)
+    target[3] = 4
+    before = logits.copy()
+    with pytest.raises(IndexError, match="position 3 is 4"):
+        crossent.cross_entropy_with_grad(logits, target, out=logits)
+    np.testing.assert_array_equal(logits, before)
 
 
 def test_same_error() -> None:

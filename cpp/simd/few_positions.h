@@ -110,7 +110,7 @@ class FewPositions {
     for (ptrdiff_t c = 0; c < problem_.classes; ++c) {
       repeat<vectors>(CROSSENT_EACH(v) {
         const T* x = places.logits + c * places.logits_stride + p + v * width;
-        if constexpr (vectors > 1) __builtin_prefetch(x + batch_positions);  // for the batch after this one
+        if constexpr (vectors > 1 && !keeps_memory_busy<T>) __builtin_prefetch(x + batch_positions);  // the next batch
         m[v] = max(vectors == 1 ? load_partial<Plain>(x, loaded, 0) : load(x), m[v]);
       });
     }

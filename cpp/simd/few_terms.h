@@ -65,24 +65,28 @@ class FewTerms {
     ptrdiff_t c = 0;
     for (; c + together <= classes_; c += together) {
       Vec<T> e[together];
-      repeat<together>(CROSSENT_EACH(i) { e[i] = term_of(logits(c + i)); });
-      repeat<together>(CROSSENT_EACH(i) { store(kept(c + i), e[i]); });
       repeat<together>(CROSSENT_EACH(i) {
-        if (i % 2 == 0) look_ahead(c + i);
+        Vec<T> x = logits(c + i);
+        if (i % 2 == 0) look_ahead(c + i, x);
+        e[i] = term_of(x);
       });
-      if (takes_rows) places_.staged->template write<together>();
+      repeat<together>(CROSSENT_EACH(i) {
+        store(kept(c + i), e[i]);
+        if (i % 2 != 0 && takes_rows) places_.staged->template write<2>();
+      });
     }
     for (; c < classes_ && together > 1; ++c) {
-      store(kept(c), term_of(logits(c)));
-      if (c % 2 == 0) look_ahead(c);
+      Vec<T> x = logits(c);
+      if (c % 2 == 0) look_ahead(c, x);
+      store(kept(c), term_of(x));
     }
 
     const Vec<T> zero = splat<T>(0), one = splat<T>(1);
     Accumulator<T> sum = Accumulator<T>::of_nothing();
     Vec<T> count = zero, number = zero;
     for (c = 0; c < classes_; ++c) {
-      const Vec<T> x = logits(c);
-      if (c % 2 != 0) look_ahead(c);
+      Vec<T> x = logits(c);
+      if (c % 2 != 0) look_ahead(c, x);
       const auto is_maximum = equal(x, reference_.maximum), is_own = equal(number, own_class);
       sum.add(select(is_maximum, zero, load(kept(c))));
       count = count + select(is_maximum, one, zero);
@@ -114,17 +118,21 @@ class FewTerms {
           const auto logits_of = CROSSENT_EACH(k) { return load(x + number(k) * batch_positions); };
           Vec<T> e[2 * together];
           repeat<2 * together>(CROSSENT_EACH(k) {
-            e[k] = term_of(logits_of(k));
-            look_ahead(number(k));
+            Vec<T> logits = logits_of(k);
+            look_ahead(number(k), logits);
+            e[k] = term_of(logits);
           });
-          repeat<2 * together>(CROSSENT_EACH(k) { store(terms + number(k) * terms_stride, e[k]); });
+          repeat<2 * together>(CROSSENT_EACH(k) {
+            store(terms + number(k) * terms_stride, e[k]);
+            if constexpr (keeps_memory_busy<T>)
+              if (k % 2 != 0) places_.staged->template write<2>();
+          });
           repeat<2 * together>(CROSSENT_EACH(k) {
             const auto is_maximum = equal(logits_of(k), reference_.maximum);
             count = count + select(is_maximum, one, zero);
             e[k] = select(is_maximum, zero, e[k]);
           });
           repeat<together>(CROSSENT_EACH(i) { part[pair][i] = e[i] + e[i + together]; });
-          if constexpr (keeps_memory_busy<T>) places_.staged->template write<2 * together>();
         }
         for (int i = 0; i < together; ++i) {
           Vec<T> sum = part[0][i];
@@ -146,9 +154,11 @@ class FewTerms {
   CROSSENT_INLINE Vec<T> term_of(const Vec<T>& x) const {
     return scaled_exp(x - reference_.offset, reference_.lower, reference_.shifter);
   }
-  CROSSENT_INLINE void look_ahead(ptrdiff_t c) const {
+  // See prefetch_beside().
+  CROSSENT_INLINE void look_ahead(ptrdiff_t c, Vec<T>& x) const {
     if constexpr (keeps_memory_busy<T>) {
-      __builtin_prefetch(places_.ahead + p_ * places_.ahead_position_bytes + c * places_.ahead_class_bytes, 0, 2);
+      const char* line = places_.ahead + p_ * places_.ahead_position_bytes + c * places_.ahead_class_bytes;
+      prefetch_beside<2>(x.part[0], line);
     }
   }
 

@@ -151,7 +151,6 @@ CROSSENT_INLINE void column_maxima(const typename E::Storage* x, ptrdiff_t class
   for (ptrdiff_t c = 0; c < classes; ++c) {
     repeat<vectors>(CROSSENT_EACH(v) {
       const auto* p = x + c * class_stride + v * lanes<T>;
-      if constexpr (vectors > 1) __builtin_prefetch(p + batch_positions);  // for the batch after this one
       m[v] = max(vectors == 1 ? load_partial<E>(p, count, 0) : E::load(p), m[v]);
     });
   }
@@ -169,6 +168,14 @@ void maxima_of_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptr
   for (ptrdiff_t p = 0; p < positions; p += width) {
     column_maxima<E, 1>(x + p, class_stride, classes, positions - p, out.maximum + p);
   }
+}
+
+// A vector of positions; the same of the batch after this one gets on its way.
+template <class E, class Present>
+CROSSENT_INLINE Vec<typename E::Real> load_column(const typename E::Storage* x, const Present& present) {
+  Vec<typename E::Real> value = load_partial<E>(x, present, 0);
+  prefetch_beside<2>(value.part[0], x + batch_positions);
+  return value;
 }
 
 template <class T, class Terms>
@@ -201,7 +208,7 @@ void reduce_few_columns(const typename E::Storage* x, ptrdiff_t class_stride, pt
     for (ptrdiff_t c = 0; c < classes; ++c) {
       Vec<T> t = {};
       if constexpr (Terms::present) t = terms.along_positions(c, p, left);
-      const auto term = terms_of(load_partial<E>(x + c * class_stride + p, present, 0), t, reference, sums, keep);
+      const auto term = terms_of(load_column<E>(x + c * class_stride + p, present), t, reference, sums, keep);
       add_group(term, reference, scores, 1, sums);
     }
     store_columns(sums, p, out);
@@ -230,7 +237,7 @@ void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdif
           const ptrdiff_t k = c + v * width;
           Vec<T> t = {};
           if constexpr (Terms::present) t = terms.along_positions(k, p, present);
-          return terms_of(load_partial<E>(x + k * class_stride + p, present, 0), t, reference, sums,
+          return terms_of(load_column<E>(x + k * class_stride + p, present), t, reference, sums,
                           [&]([[maybe_unused]] const Vec<T>& e, const Vec<T>& rest, const Vec<T>& shifted)
                               __attribute__((always_inline)) {
                                 if constexpr (Terms::has_scores) scores.put(v, rest, max(reference.lower, shifted));

@@ -239,12 +239,12 @@ def cross_entropy_with_grad(
            [ 0.0882,  0.0452,  0.0815,  0.0336, -0.2484]])
     """
     if (
-        weight is axis is grad_output is out is None
+        weight is axis is grad_output is None
         and reduction is _MEAN
         and type(label_smoothing) is float
         and not label_smoothing
     ):
-        both = _plain_cross_entropy_with_grad(logits, target, ignore_index)
+        both = _plain_cross_entropy_with_grad(logits, target, ignore_index, out)
         if both is not None:
             return both
     # `out` is returned as it was given, also where it is a subclass such as np.memmap
