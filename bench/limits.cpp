@@ -51,8 +51,15 @@ struct Part {
   }
 };
 
-// A thread reads `streams` places of its part in turn: more than one keeps more prefetchers busy.
-template <std::size_t streams>
+// Asks the memory for what is read so many bytes later: into all caches (locality 3) or all but the first (2).
+template <std::size_t bytes, int locality>
+inline void ask_ahead(const Vector* from) {
+  __builtin_prefetch(reinterpret_cast<const char*>(from) + bytes, 0, locality);
+}
+
+// A thread reads `streams` places of its part in turn: more than one keeps more prefetchers busy. Some CPUs read faster
+// if they are asked ahead of the hardware's own prefetching.
+template <std::size_t streams, bool asks_ahead = false>
 std::uint64_t read(const Vector* from, std::size_t count, int threads) {
   std::uint64_t all = 0;
 #pragma omp parallel num_threads(threads) reduction(^ : all)
@@ -63,12 +70,29 @@ std::uint64_t read(const Vector* from, std::size_t count, int threads) {
     Vector lanes[8] = {};
     for (std::size_t i = 0; i < stride; i += step)
       for (std::size_t s = 0; s < streams; ++s)
-        for (std::size_t j = 0; j < step; ++j) lanes[s * step + j] ^= from[part.first + s * stride + i + j];
+        for (std::size_t j = 0; j < step; ++j) {
+          const Vector* next = from + part.first + s * stride + i + j;
+          if (asks_ahead) ask_ahead<2048, 3>(next);
+          lanes[s * step + j] ^= *next;
+        }
     for (std::size_t i = part.first + streams * stride; i < part.last; ++i) lanes[0] ^= from[i];
     for (const Vector& lane : lanes)
       for (std::size_t j = 0; j < vector_bytes / sizeof(std::uint64_t); ++j) all ^= lane[j];
   }
   return all;
+}
+
+template <bool asks_ahead>
+void copy(const Vector* from, Vector* to, std::size_t count, int threads) {
+#pragma omp parallel num_threads(threads)
+  {
+    const Part part(count);
+    for (std::size_t i = part.first; i < part.last; ++i) {
+      if (asks_ahead) ask_ahead<8192, 2>(from + i);
+      stream(to + i, from[i]);
+    }
+    fence();
+  }
 }
 
 }  // namespace
@@ -82,6 +106,10 @@ std::uint64_t read_one_stream(const void* from, std::size_t bytes, int threads) 
 
 std::uint64_t read_four_streams(const void* from, std::size_t bytes, int threads) {
   return read<4>(static_cast<const Vector*>(from), bytes / vector_bytes, threads);
+}
+
+std::uint64_t read_ahead(const void* from, std::size_t bytes, int threads) {
+  return read<4, true>(static_cast<const Vector*>(from), bytes / vector_bytes, threads);
 }
 
 // Read two arrays side by side.
@@ -107,14 +135,11 @@ std::uint64_t read_two(const void* left, const void* right, std::size_t bytes, i
 
 // Copy with non-temporal stores.
 void copy_one(const void* from, void* to, std::size_t bytes, int threads) {
-  const Vector* a = static_cast<const Vector*>(from);
-  Vector* out = static_cast<Vector*>(to);
-#pragma omp parallel num_threads(threads)
-  {
-    const Part part(bytes / vector_bytes);
-    for (std::size_t i = part.first; i < part.last; ++i) stream(out + i, a[i]);
-    fence();
-  }
+  copy<false>(static_cast<const Vector*>(from), static_cast<Vector*>(to), bytes / vector_bytes, threads);
+}
+
+void copy_ahead(const void* from, void* to, std::size_t bytes, int threads) {
+  copy<true>(static_cast<const Vector*>(from), static_cast<Vector*>(to), bytes / vector_bytes, threads);
 }
 
 // Read two arrays and write one with non-temporal stores.

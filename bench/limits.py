@@ -29,12 +29,14 @@ class Limits:
         pointers, size = _pointers(arrays)
         if len(arrays) == 2:
             return {"read": self._call("read_two", *pointers, size)}
-        return {f"read {s}": self._call(f"read_{s}", *pointers, size) for s in ("one_stream", "four_streams")}
+        return {f"read {s}": self._call(f"read_{s}", *pointers, size) for s in ("one_stream", "four_streams", "ahead")}
 
     def copy(self, *arrays: Array, out: Array) -> dict[str, Call]:
-        """Return a call that reads one or two arrays and writes as much as one of them, past the caches."""
+        """Return calls that read one or two arrays and write as much as one of them, past the caches."""
         pointers, size = _pointers((*arrays, out))
-        return {"copy": self._call("copy_one" if len(arrays) == 1 else "copy_two", *pointers, size)}
+        if len(arrays) == 2:
+            return {"copy": self._call("copy_two", *pointers, size)}
+        return {f"copy {s}": self._call(f"copy_{s}", *pointers, size) for s in ("one", "ahead")}
 
     def cycles(self) -> dict[str, Call]:
         """Return a call that takes CYCLES_A_CALL cycles of a core."""

@@ -147,6 +147,7 @@ __attribute__((noinline)) void write_computed_row(const OutputRow<typename E::Re
                   if constexpr (Terms::present) t = terms.along_classes(c, present);
                   if constexpr (is_whole) {
                     logits = E::load(x + c);
+                    prefetch_with<E, 2>(logits, x + c, 0, bytes_ahead);  // a row in parts comes from memory again
                   } else {
                     logits = load_partial<E>(x + c, present, 0);
                   }
