@@ -61,7 +61,7 @@ class FewTerms {
   // One after another. In two loops: what waits for the last step of a term would be in the way of the next terms. The
   // memory is asked for the lines of half the classes in each, since many at once would have to wait.
   CROSSENT_INLINE FewSums<T> sum_in_turn(const Vec<T>& own_class, Vec<T>& own_logit) const {
-    const bool takes_rows = keeps_memory_busy<T> && classes_ >= least_staged_classes;
+    const bool takes_rows = classes_ >= least_staged_classes;
     ptrdiff_t c = 0;
     for (; c + together <= classes_; c += together) {
       Vec<T> e[together];
@@ -72,7 +72,7 @@ class FewTerms {
       });
       repeat<together>(CROSSENT_EACH(i) {
         store(kept(c + i), e[i]);
-        if (i % 2 != 0 && takes_rows) places_.staged->template write<2>();
+        if (takes_rows) write_staged(i);
       });
     }
     for (; c < classes_ && together > 1; ++c) {
@@ -124,8 +124,7 @@ class FewTerms {
           });
           repeat<2 * together>(CROSSENT_EACH(k) {
             store(terms + number(k) * terms_stride, e[k]);
-            if constexpr (keeps_memory_busy<T>)
-              if (k % 2 != 0) places_.staged->template write<2>();
+            write_staged(k);
           });
           repeat<2 * together>(CROSSENT_EACH(k) {
             const auto is_maximum = equal(logits_of(k), reference_.maximum);
@@ -153,6 +152,12 @@ class FewTerms {
   CROSSENT_INLINE T* kept(ptrdiff_t c) const { return places_.terms + c * batch_positions + p_; }
   CROSSENT_INLINE Vec<T> term_of(const Vec<T>& x) const {
     return scaled_exp(x - reference_.offset, reference_.lower, reference_.shifter);
+  }
+  // With the i-th term: two lines of the rows that wait, every other time.
+  CROSSENT_INLINE void write_staged(int i) const {
+    if constexpr (keeps_memory_busy<T>) {
+      if (i % 2 != 0) places_.staged->template write<2>();
+    }
   }
   // See prefetch_beside().
   CROSSENT_INLINE void look_ahead(ptrdiff_t c, Vec<T>& x) const {
