@@ -215,39 +215,10 @@ void reduce_few_columns(const typename E::Storage* x, ptrdiff_t class_stride, pt
   }
 }
 
-// The lines that the memory is asked for while a batch of columns is summed, one with each vector of positions. The
-// next batch's, or those of the four that follow as long as they have room in a small L2 cache, a part of the classes
-// with each batch: then the lines of a class are asked for one after another, which sets the hardware's own prefetching
-// on.
-template <class E>
-class ColumnsAhead {
- public:
-  ColumnsAhead(const typename E::Storage* x, ptrdiff_t class_stride, ptrdiff_t classes, ptrdiff_t batch, ptrdiff_t step)
-      : class_stride_(class_stride) {
-    constexpr ptrdiff_t most_elements = (1 << 19) / sizeof(*x), most_batches = 4;
-    const ptrdiff_t batches = most_batches * step * classes <= most_elements ? most_batches : 1;
-    const ptrdiff_t done = batch % batches, lines = step / element_lanes<E>;
-    next_ = x + (batches - done) * step;
-    number_ = done * classes * lines;
-    while (ptrdiff_t{1} << order_ < batches * lines) ++order_;
-  }
-  CROSSENT_INLINE const typename E::Storage* take() {
-    const ptrdiff_t line = number_ & ((ptrdiff_t{1} << order_) - 1), c = number_ >> order_;
-    ++number_;
-    return next_ + c * class_stride_ + line * element_lanes<E>;
-  }
-
- private:
-  const typename E::Storage* next_;
-  ptrdiff_t class_stride_, number_;
-  int order_ = 0;  // of the number of lines of a class
-};
-
 // The same of more classes: lane l of a row is here the l-th of as many accumulators.
 template <class E, class Terms>
 void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdiff_t classes, ptrdiff_t positions,
-                    const Terms& terms, ColumnsAhead<E> ahead, References<typename E::Real>& references,
-                    Statistics& out) {
+                    const Terms& terms, References<typename E::Real>& references, Statistics& out) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>;
   maxima_of_columns<E>(x, class_stride, classes, positions, out);
@@ -266,9 +237,7 @@ void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdif
           const ptrdiff_t k = c + v * width;
           Vec<T> t = {};
           if constexpr (Terms::present) t = terms.along_positions(k, p, present);
-          Vec<T> value = load_partial<E>(x + k * class_stride + p, present, 0);
-          prefetch_beside<2>(value.part[0], ahead.take());
-          return terms_of(value, t, reference, sums,
+          return terms_of(load_column<E>(x + k * class_stride + p, present), t, reference, sums,
                           [&]([[maybe_unused]] const Vec<T>& e, const Vec<T>& rest, const Vec<T>& shifted)
                               __attribute__((always_inline)) {
                                 if constexpr (Terms::has_scores) scores.put(v, rest, max(reference.lower, shifted));

@@ -226,10 +226,8 @@ class SegmentKernel {
                                             references_, out);
         }
       }
-      const auto* logits = in_.template logits<Direct>(0, c);
-      const ptrdiff_t step = in_.positions_per_batch();
-      const ColumnsAhead<Direct> ahead(logits, stride, classes, in_.first / step, step);
-      reduce_columns<Direct>(logits, stride, classes, in_.positions, terms.from_class(c), ahead, references_, out);
+      reduce_columns<Direct>(in_.template logits<Direct>(0, c), stride, classes, in_.positions, terms.from_class(c),
+                             references_, out);
     };
     if (!is_score()) return in_.with_terms_of_columns(reduce);
     reduce(ScoreTerms{});
