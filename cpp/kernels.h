@@ -98,7 +98,7 @@ struct Segment {
   ptrdiff_t losses_stride;
   ScoreColumns scores;
   bool reads_past_caches;       // see MemoryAccess
-  void* scratch;                // of scratch_bytes(…) or terms_bytes(…)
+  void* scratch;                // of scratch_bytes(…) or exponentials_bytes(…)
   const SharedClasses* shared;  // null unless several threads have a part of each of these positions
   ptrdiff_t block_positions;    // as many are one block; no less than `positions` if the segment lies in a single one
   SegmentResult* of_blocks;     // of all blocks but the last
@@ -123,21 +123,29 @@ static constexpr ptrdiff_t rows_per_batch(ptrdiff_t classes) {
   return rows < 1 ? 1 : rows > batch_positions ? batch_positions : rows;
 }
 
-// From one row whose terms are kept to the next, so that each begins a vector; and what all of them take, with room for
-// the rest of a group. The rest of another row's group goes where the next row begins, which is written afterwards.
+// From one row whose exponentials are kept to the next, so that each begins a vector and the last pair of vectors of a
+// group is still its row's; and what all of them take, with room for the rest of a group.
 static constexpr ptrdiff_t padded_classes(ptrdiff_t classes) {
-  return (classes + lanes_at_most - 1) / lanes_at_most * lanes_at_most;
+  constexpr ptrdiff_t pair = 2 * lanes_at_most;
+  return (classes + pair - 1) / pair * pair;
 }
 static constexpr ptrdiff_t side_by_side_elements(ptrdiff_t classes, ptrdiff_t positions) {
-  const ptrdiff_t rows = rows_per_batch(classes), row = classes < chunk_classes ? classes : chunk_classes;
-  return (positions < rows ? positions : rows) * padded_classes(row) + group_classes_at_most;
+  const ptrdiff_t rows = rows_per_batch(classes);
+  return (positions < rows ? positions : rows) * padded_classes(classes) + group_classes_at_most;
 }
 
 static constexpr ptrdiff_t computed_bytes(Element element) { return element == Element::f64 ? 8 : 4; }
 
-// For the exponentials of a batch of rows; of two batches where rows wait for their output.
-static constexpr ptrdiff_t terms_bytes(ptrdiff_t classes, ptrdiff_t positions, Element element, bool rows_wait) {
-  return (rows_wait ? 2 : 1) * side_by_side_elements(classes, positions) * computed_bytes(element);
+// Whether the exponentials of a batch of rows may be kept for the output: those of a row in several chunks if the output
+// streams, for which they are computed again otherwise, and if a second cache has room for them.
+static constexpr bool may_keep_exponentials(ptrdiff_t classes, Element element, bool output_streams) {
+  constexpr ptrdiff_t most_bytes = 5 << 17;
+  return classes <= chunk_classes || (output_streams && classes * computed_bytes(element) <= most_bytes);
+}
+static constexpr ptrdiff_t exponentials_bytes(ptrdiff_t classes, ptrdiff_t positions, Element element,
+                                              bool output_streams) {
+  if (!may_keep_exponentials(classes, element, output_streams)) return 0;
+  return side_by_side_elements(classes, positions) * computed_bytes(element);
 }
 
 // For a batch of positions as lanes: whole pairs of vectors of classes where these are not few for all problems.
@@ -148,7 +156,8 @@ static constexpr ptrdiff_t tile_elements(ptrdiff_t classes) {
 
 // For the logits of a batch, and for its probabilities or exponentials.
 static constexpr ptrdiff_t scratch_elements(ptrdiff_t classes) {
-  const ptrdiff_t side_by_side = classes <= few_classes ? 0 : side_by_side_elements(classes, batch_positions);
+  const ptrdiff_t row = classes < chunk_classes ? classes : chunk_classes;
+  const ptrdiff_t side_by_side = classes <= few_classes ? 0 : side_by_side_elements(row, batch_positions);
   const ptrdiff_t tile = classes <= few_classes_at_most ? tile_elements(classes) : 0;
   return side_by_side > tile ? side_by_side : tile;
 }

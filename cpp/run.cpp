@@ -42,8 +42,11 @@ ptrdiff_t scratch_for(const Segment& segment, ptrdiff_t classes, ptrdiff_t posit
   const bool has_few_classes = classes <= (positions < many_positions ? few_classes : few_classes_at_most);
   const bool is_in_place = !is_half && segment.problem->temperature == 1 && !has_few_classes &&
                            is_row(segment.logits) && is_row(segment.output) && !segment.probabilities.data;
-  if (!is_in_place) return scratch_bytes(classes, segment.logits.element, segment.output_is_staged);
-  return segment.output.data ? terms_bytes(classes, positions, segment.logits.element, segment.output_streams) : 0;
+  const ptrdiff_t kept_bytes =
+      segment.output.data
+          ? exponentials_bytes(classes, positions, segment.logits.element, segment.output_streams) : 0;
+  if (is_in_place) return kept_bytes;
+  return std::max(kept_bytes, scratch_bytes(classes, segment.logits.element, segment.output_is_staged));
 }
 
 // Some 2^15 elements, in whole batches; few positions only where a single one is a lot of work.

@@ -85,7 +85,6 @@ class SegmentInput {
   bool move_to(ptrdiff_t position, ptrdiff_t count) {
     first = position;
     positions = count;
-    waiting_half_ = !waiting_half_ && rows_wait();
     for (ptrdiff_t p = 0; p < positions && segment.scale_stride != 0; ++p) {
       scale[p] = segment.scale[(first + p) * segment.scale_stride] * problem.unit;
     }
@@ -146,11 +145,8 @@ class SegmentInput {
            !segment.shared;
   }
 
-  // Where the terms of a row are kept: beside those of the batch before, if these are still to be written.
-  T* kept_row(ptrdiff_t p) const {
-    T* rows = kept_terms + (waiting_half_ ? side_by_side_elements(problem.classes, batch_positions) : 0);
-    return rows + p * padded_classes(problem.classes);
-  }
+  // Where the terms of a row are kept, and where those of the batch before may still wait.
+  T* kept_row(ptrdiff_t p, ptrdiff_t c) const { return kept_terms + p * padded_classes(problem.classes) + c; }
 
   // What will be read after classes c, c + 1, … of the `count` positions that go with position p: the same classes of
   // the position after them, or the next chunk of a long row.
@@ -222,13 +218,14 @@ class SegmentInput {
     return is_row && !is_converted ? Path::rows : Path::gather;
   }
 
-  // Whether the gradient or the softmax is made of what has been summed: of rows in a single chunk, where the memory
-  // for it isn't that of probabilities.
+  // Whether the gradient or the softmax is made of what has been summed: where there is memory for it, which isn't that
+  // of probabilities.
   bool keeps_terms() const {
     const bool is_made_of_terms =
         problem.operation == Operation::cross_entropy || problem.operation == Operation::softmax;
     return !CROSSENT_IS_SMALL && (path == Path::rows || path == Path::gather) && segment.output.data &&
-           !segment.probabilities.data && problem.classes <= chunk_classes && is_made_of_terms && !segment.shared;
+           !segment.probabilities.data && is_made_of_terms && !segment.shared &&
+           may_keep_exponentials(problem.classes, segment.logits.element, rows_wait());
   }
 
   void divide_scratch(ptrdiff_t elements) {
@@ -267,7 +264,6 @@ class SegmentInput {
   }
 
   T* const scratch_probabilities_;
-  bool waiting_half_ = false;
 };
 
 }  // namespace

@@ -84,7 +84,8 @@ struct Group<T, true> : GroupPart<T> {
 // well.
 template <class E, bool keeps, bool scores, class T>
 CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t classes, Group<T, scores>* group,
-                                       [[maybe_unused]] T* kept, const BytesAhead& ahead) {
+                                       [[maybe_unused]] T* kept, const BytesAhead& ahead,
+                                       [[maybe_unused]] WaitingRows<T>& waiting) {
   const Vec<T> zero = splat<T>(0), vanishing = splat(Ordinary<T>::vanishing);
   Extremes<T> row = no_extremes<T>();
   ScoresOfGroup<T, group_terms> scores_of_group(vanishing);
@@ -113,6 +114,7 @@ CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t c
           group->squares = squares;
         }
         ++group;
+        if constexpr (keeps) waiting.make_room_for_next_group();
       });
   return row;
 }
@@ -216,6 +218,9 @@ class OnePass {
         first_(first),
         positions_(in.positions - first < width ? in.positions - first : width) {}
 
+  // Of the logits of the rows that were summed last, the least that doesn't vanish, or 0.
+  T least() const { return least_; }
+
   // False, and nothing to rely on, if there are other logits.
   bool reduce(References<T>& references, Statistics& out) {
     const ptrdiff_t rows = groups_at_once / groups_, at_once = rows < 1 ? 1 : rows < width ? rows : width;
@@ -265,7 +270,8 @@ class OnePass {
     const Vec<T> largest = largest_.largest();
     alignas(64) T least_lanes[width];
     store(least_lanes, least);
-    if (!are_ordinary<Bound>(largest, fold<width>(least_lanes, [](T a, T b) { return a < b ? a : b; }))) return false;
+    least_ = fold<width>(least_lanes, [](T a, T b) { return a < b ? a : b; });
+    if (!are_ordinary<Bound>(largest, least_)) return false;
 
     alignas(64) T maximum[width];
     store(maximum, largest);
@@ -313,15 +319,20 @@ class OnePass {
   // A piece at a time where pieces of rows before may wait to be written.
   Extremes<T> groups_of_row(ptrdiff_t i, Group<T, scores>* group) {
     const typename E::Storage* x = row(i);
-    const ptrdiff_t piece = in_.rows_wait() ? piece_classes<T> : classes_;
+    const ptrdiff_t piece = in_.rows_wait() && !keeps ? piece_classes<T> : classes_;
     const BytesAhead ahead = distance();
     Extremes<T> all = no_extremes<T>();
     for (ptrdiff_t c = 0; c < classes_; c += piece) {
       const ptrdiff_t classes = classes_ - c < piece ? classes_ - c : piece;
-      T* kept = keeps ? in_.kept_row(first_ + i) + c : nullptr;
-      const Extremes<T> some = row_groups<E, keeps, scores>(x + c, classes, group + c / group_classes, kept, ahead);
+      T* kept = keeps ? in_.kept_row(first_ + i, c_ + c) : nullptr;
+      if constexpr (keeps) {
+        waiting_.make_room_for_group(first_ + i, c_ + c, classes);
+      } else if constexpr (!scores) {
+        waiting_.make_room(first_ + i, c_ + c, classes);
+      }
+      const Extremes<T> some =
+          row_groups<E, keeps, scores>(x + c, classes, group + c / group_classes, kept, ahead, waiting_);
       all = {max(some.largest, all.largest), min(some.least, all.least)};
-      if constexpr (!scores) waiting_.write(classes);
     }
     return all;
   }
@@ -402,6 +413,7 @@ class OnePass {
   const SegmentInput<T>& in_;
   WaitingRows<T>& waiting_;
   const ptrdiff_t c_, classes_, groups_, first_, positions_;
+  T least_ = 0;
   RowTotals<T> totals_, gaps_, squares_;
   RowLanes<T> largest_, ahead_;
   MaximumLanes<T, scores> maximum_lanes_;

@@ -84,7 +84,8 @@ CROSSENT_INLINE void write_line(typename O::Storage* y, ptrdiff_t classes, ptrdi
 template <class T>
 struct KeptTerms {
   bool unit_is_one[batch_positions / lanes<T>] = {};  // instead of that of the references; by vector of positions
-  alignas(64) T factor[batch_positions];              // 0 where it is no normal number, or a substitute is written
+  bool are_usable = true;                             // else the chunks of a row have units of their own
+  alignas(64) T factor[batch_positions];  // 0 where it is no normal number, or a substitute is written
 
   void set_factors(const Coefficients& k, const References<T>& references, ptrdiff_t positions) {
     const Vec<T> zero = splat<T>(0), infinity = splat((T)__builtin_inf());
@@ -96,7 +97,7 @@ struct KeptTerms {
       const Vec<T> magnitude = absolute(of_unit), least = splat((T)ExpConstants<T>::least_factor);
       const Vec<T> not_small = select(less(least, magnitude), of_unit, zero);  // the least may have been rounded to
       const Vec<T> normal = select(less(magnitude, infinity), not_small, zero);
-      store(factor + p, select(less(zero, load_as<T>(k.substitute + p)), normal, zero));
+      store(factor + p, are_usable ? select(less(zero, load_as<T>(k.substitute + p)), normal, zero) : zero);
     }
   }
 };

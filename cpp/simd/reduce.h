@@ -118,10 +118,10 @@ void reduce_rows(const SegmentInput<typename E::Real>& in, const Terms& terms, p
     RunningSums<T, Terms> sums;
     if (!is_skipped(i)) {
       const ptrdiff_t p = first + i;
+      if constexpr (!Terms::has_scores) waiting.make_room(p, c, classes);
       sums =
           row_sums<E, keeps>(in.template row<E>(p, c, classes), in.template ahead<E>(p, positions, c, classes), classes,
-                             in.terms_of_row(terms, p, c, classes), references.at(p), keeps ? in.kept_row(p) : nullptr);
-      if constexpr (!Terms::has_scores) waiting.write(classes);
+                             in.terms_of_row(terms, p, c, classes), references.at(p), keeps ? in.kept_row(p, c) : nullptr);
     }
     repeat<Terms::sums>(CROSSENT_EACH(k) { totals[k].put(i, sums.sum[k]); });
     lanes_of_count.put(i, sums.count);

@@ -37,7 +37,7 @@ class SegmentKernel {
       finish_batch();
       if (segment_.output.data) writer().write(0, problem_.classes);
     }
-    waiting_.write_all();
+    waiting_.finish();
     return finished();
   }
 
@@ -133,6 +133,10 @@ class SegmentKernel {
     in_.template read_target_logits<E>();
     finish<T>(problem_, statistics_, in_.targets, in_.scale, in_.positions, segment_.output.data != nullptr,
               coefficients_);
+    if (problem_.classes > chunk_classes) {  // a row, which is written from its terms as a whole or not at all
+      kept_.are_usable = coefficients_.most_substitute == is_computed &&
+                         (T)statistics_.maximum[0] - least_kept_ <= Ordinary<T>::gap;
+    }
     if (problem_.operation == Operation::cross_entropy || is_score()) add_losses();
     if (problem_.operation == Operation::logsumexp) write_log_sum_exp();
     if (is_score()) write_scores<T>(in_, statistics_, coefficients_.log_sum);
@@ -144,6 +148,7 @@ class SegmentKernel {
 
   void reduce() {
     if (in_.path == Path::tile) in_.template load_tiles<E>();
+    least_kept_ = 0;
     reduce_chunk(0, statistics_);
     for (ptrdiff_t c = chunk_classes; c < problem_.classes; c += chunk_classes) {
       reduce_chunk(c, next_);
@@ -188,6 +193,7 @@ class SegmentKernel {
     for (ptrdiff_t p = 0; p < in_.positions; p += lanes<T>) {
       const bool in_one_pass = reduce_in_one_pass<R, keeps>(terms, c, classes, p, out);
       if (!in_one_pass) {
+        least_kept_ = -(T)__builtin_inf();
         reduce_rows<R, keeps>(in_, terms, c, classes, p, waiting_, references_, out);
         if constexpr (Terms::has_scores) rank_rows<R>(in_, c, classes, p, next_rows(p), out);
       }
@@ -204,7 +210,9 @@ class SegmentKernel {
       if (classes < least_classes_of_one_pass) return false;
       if (two_passes_left_ > 0) {
         --two_passes_left_;
-      } else if (OnePass<R, keeps, Terms::has_scores>(in_, waiting_, c, classes, first).reduce(references_, out)) {
+      } else if (OnePass<R, keeps, Terms::has_scores> pass(in_, waiting_, c, classes, first);
+                 pass.reduce(references_, out)) {
+        if (pass.least() < least_kept_) least_kept_ = pass.least();
         return true;
       } else {
         two_passes_left_ = 16;
@@ -257,6 +265,7 @@ class SegmentKernel {
   SegmentInput<T> in_;
   int two_passes_left_ = 0;
   KeptTerms<T> kept_;
+  T least_kept_ = 0;  // logit of a row whose term isn't kept as 0; -inf with a chunk that took two passes
   WaitingRows<T> waiting_;
   bool target_changed_ = false;
   Accumulator<double> loss_sum_ = Accumulator<double>::of_nothing();

@@ -1,6 +1,7 @@
 // COMPILED ONCE PER INSTRUCTION SET. Rows of output that go to memory past the caches. They wait until the next batch
-// is read; whenever a piece of a row has been read there, a piece of these is written. So the memory reads and writes
-// at once: batch after batch it would do one of them, and each time be waited for.
+// is read: as that is summed, class by class, the same classes of these are written. So the memory reads and writes at
+// once: batch after batch it would do one of them, and each time be waited for. And the terms that are kept of a row go
+// where those of the batch before have just been used up, so that they fill no more of the cache.
 #pragma once
 
 #include "output.h"
@@ -8,45 +9,78 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-// Of 4 KB, written at once.
+// Of 4 KB, written at once where terms are computed again.
 template <class T>
 constexpr ptrdiff_t piece_classes = 64 * lanes<T>;
 
 template <class T>
 class WaitingRows {
+  using Plain = PlainOf<T>;  // other output doesn't stream
+  static constexpr ptrdiff_t width = lanes<T>, group_classes = width * group_terms;
+  static_assert(width * sizeof(T) == 64, "a vector is a line of memory");
+
  public:
-  // A row of `classes` classes to be written to y, from the terms that are kept of it or from its logits, which have to
-  // stay as they are until then. All rows that wait at a time are made in the same way.
-  template <class O, class Terms>
-  void add_kept(const OutputRow<T>& row, const T* kept, typename O::Storage* y, ptrdiff_t classes, const Terms& terms) {
-    add<O>(row, kept, y, classes, terms);
-    write_ = [](const Waiting& w, ptrdiff_t c) {
-      const Part<O, Terms> part(w, c);
-      write_kept_row<O>(part.row, static_cast<const T*>(w.source) + c, part.y, part.classes, part.terms, 0, true);
-      return c + part.classes;
-    };
+  // The row of position p of a batch, of `classes` classes, to be written to y: from the terms that are kept of it, or
+  // from its logits, which have to stay as they are until then. All rows that wait at a time are made in the same way.
+  template <class Terms>
+  void add_kept(ptrdiff_t p, const OutputRow<T>& row, const T* kept, T* y, ptrdiff_t classes, const Terms& terms) {
+    add(p, row, kept, y, classes, terms);
+    write_ = nullptr;
+    if constexpr (Terms::present) {
+      write_ = [](const Waiting& w, ptrdiff_t c, ptrdiff_t count, T* to, bool streams) {
+        const Part<Terms> part(w, c);
+        write_kept_row<Plain>(part.row, w.kept(c), to, count, part.terms, 0, streams);
+      };
+    }
   }
-  template <class E, class O, bool logarithm, class Terms>
-  void add_computed(const OutputRow<T>& row, const typename E::Storage* x, typename O::Storage* y, ptrdiff_t classes,
+  template <class E, bool logarithm, class Terms>
+  void add_computed(ptrdiff_t p, const OutputRow<T>& row, const typename E::Storage* x, T* y, ptrdiff_t classes,
                     const Terms& terms) {
-    add<O>(row, x, y, classes, terms);
-    write_ = [](const Waiting& w, ptrdiff_t c) {
-      const Part<O, Terms> part(w, c);
+    add(p, row, x, y, classes, terms);
+    write_ = [](const Waiting& w, ptrdiff_t c, ptrdiff_t count, T* to, bool streams) {
+      const Part<Terms> part(w, c);
       const auto* logits = static_cast<const typename E::Storage*>(w.source) + c;
-      write_computed_row<E, O, logarithm>(part.row, logits, part.y, part.classes, part.terms, 0, true);
+      write_computed_row<E, Plain, logarithm>(part.row, logits, to, count, part.terms, 0, streams);
       const ptrdiff_t target = part.row.target;
-      if (0 <= target && target < part.classes) store_one<O>(part.y + target, part.row.own_gradient);
-      return c + part.classes;
+      if (0 <= target && target < count) to[target] = part.row.own_gradient;
     };
   }
 
-  // As much as has been read, `classes` of a row. As a rule nothing waits, and the caller's registers are left alone.
-  CROSSENT_INLINE void write(ptrdiff_t classes) {
-    if (__builtin_expect(written_ < rows_, false)) write_pieces(classes);
+  // Before classes c, c + 1, … of position p are summed: what waits of them is written, with all of the positions before.
+  // As a rule nothing does, and the caller's registers are left alone.
+  CROSSENT_INLINE void make_room(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
+    if (__builtin_expect(written_ < rows_, false)) write_until(p, c + classes);
   }
+
+  // The same a group at a time: of the first one, …
+  CROSSENT_INLINE void make_room_for_group(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
+    if (__builtin_expect(written_ < rows_, false)) begin_groups(p, c, classes);
+  }
+  // … and after each of the next.
+  CROSSENT_INLINE void make_room_for_next_group() {
+    if (!is_in_groups_) return;
+    const Waiting& w = row_[written_];
+    const bool has_target = (size_t)(w.row.target - class_) < (size_t)group_classes;
+    if (has_target || class_ + group_classes > w.classes) return write_unusual_group();
+    constexpr int vectors = parts == 1 ? 4 : 1;  // as in write_line()
+    const Vec<T> factor = splat(w.row.term_factor), most = splat(w.row.most);
+    for (int i = 0; i < group_terms; i += vectors) {
+      Vec<T> value[vectors];
+      repeat<vectors>(CROSSENT_EACH(v) { value[v] = min(most, load(w.kept(class_ + (i + v) * width)) * factor); });
+      repeat<vectors>(CROSSENT_EACH(v) { Plain::stream(w.y + class_ + (i + v) * width, value[v]); });
+    }
+    class_ += group_classes;
+  }
+
   void write_all() {
-    while (written_ < rows_) write_piece();
+    while (written_ < rows_) write_piece(piece_classes<T>);
     written_ = rows_ = 0;
+  }
+
+  // After the last row.
+  void finish() {
+    write_all();
+    leave_line();
   }
 
  private:
@@ -54,47 +88,107 @@ class WaitingRows {
     OutputRow<T> row;
     const void* source;
     const T* base;  // of targets by class, or null
-    void* y;
-    ptrdiff_t classes;
+    T* y;
+    ptrdiff_t classes, position;
+
+    const T* kept(ptrdiff_t c) const { return static_cast<const T*>(source) + c; }
   };
 
-  // Classes c, c + 1, … of a row; all but the first begin where a line of memory does.
-  template <class O, class Terms>
+  // Of a row from class c on.
+  template <class Terms>
   struct Part {
     OutputRow<T> row;
-    typename O::Storage* y;
-    ptrdiff_t classes;
     Terms terms;
 
-    Part(const Waiting& w, ptrdiff_t c) : row(w.row), y(static_cast<typename O::Storage*>(w.y) + c) {
-      const ptrdiff_t left = w.classes - c, wanted = piece_classes<T> + (ptrdiff_t)(-(uintptr_t)y % 64 / sizeof(*y));
-      classes = left < wanted ? left : wanted;
+    Part(const Waiting& w, ptrdiff_t c) : row(w.row) {
       if (row.target >= 0) row.target -= c;
       if constexpr (Terms::present) terms = {w.base + c};
     }
   };
 
-  template <class O, class Terms>
-  void add(const OutputRow<T>& row, const void* source, typename O::Storage* y, ptrdiff_t classes, const Terms& terms) {
-    __builtin_prefetch(y + classes - 1, 1);  // the line that the next row shares isn't written whole
+  template <class Terms>
+  void add(ptrdiff_t p, const OutputRow<T>& row, const void* source, T* y, ptrdiff_t classes, const Terms& terms) {
     const T* base = nullptr;
     if constexpr (Terms::present) base = terms.base;
-    row_[rows_++] = {row, source, base, y, classes};
+    row_[rows_++] = {row, source, base, y, classes, p};
   }
 
-  __attribute__((noinline)) void write_pieces(ptrdiff_t classes) {
-    for (; classes > 0 && written_ < rows_; classes -= piece_classes<T>) write_piece();
+  bool waits(ptrdiff_t p) const { return written_ < rows_ && row_[written_].position == p; }
+
+  __attribute__((noinline)) void write_until(ptrdiff_t p, ptrdiff_t end) {
+    while (written_ < rows_ && row_[written_].position < p) write_piece(piece_classes<T>);
+    while (waits(p) && class_ < end) write_piece(piece_classes<T>);
   }
-  void write_piece() {
-    class_ = write_(row_[written_], class_);
-    if (class_ < row_[written_].classes) return;
+
+  __attribute__((noinline)) void begin_groups(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
+    write_until(p, write_ ? c + classes : c);
+    is_in_groups_ = !write_ && waits(p);
+    if (is_in_groups_) write_group(c + group_classes);
+  }
+  // With the target, or what is left of the row.
+  __attribute__((noinline)) void write_unusual_group() { write_group(class_ + group_classes); }
+  void write_group(ptrdiff_t end) {
+    const ptrdiff_t row = written_;
+    while (written_ == row && class_ < end) write_piece(group_classes);
+  }
+
+  // The next of a row's classes: what belongs to a line that isn't the row's alone, or whole lines, `wanted` classes or
+  // as many as are left.
+  void write_piece(ptrdiff_t wanted) {
+    const Waiting& w = row_[written_];
+    T* const y = w.y + class_;
+    const ptrdiff_t left = w.classes - class_, in_line = (ptrdiff_t)((uintptr_t)y % 64 / sizeof(T));
+    ptrdiff_t classes = left < wanted ? left / width * width : wanted;
+    if (in_line != 0 || left < width) {
+      classes = left < width - in_line ? left : width - in_line;
+      if (y - in_line != line_ || in_line != line_end_) begin_line(y - in_line, in_line);
+      write_ ? write_(w, class_, classes, line_value_ + in_line, false) : store(line_value_ + in_line, kept_output(w, class_));
+      line_end_ = in_line + classes;
+      if (line_end_ == width) end_line();
+    } else if (write_) {
+      write_(w, class_, classes, y, true);
+    } else {
+      for (ptrdiff_t c = 0; c < classes; c += width) Plain::stream(y + c, kept_output(w, class_ + c));
+    }
+    class_ += classes;
+    if (class_ < w.classes) return;
     class_ = 0;
     ++written_;
+    is_in_groups_ = false;
   }
 
-  ptrdiff_t (*write_)(const Waiting&, ptrdiff_t c) = nullptr;  // returns the class that comes next
-  ptrdiff_t rows_ = 0, written_ = 0, class_ = 0;               // all, those written, and how far the next is
+  // A vector of output from kept terms, without targets by class.
+  static CROSSENT_INLINE Vec<T> kept_output(const Waiting& w, ptrdiff_t c) {
+    const Vec<T> value = min(splat(w.row.most), load(w.kept(c)) * splat(w.row.term_factor));
+    return select(equal(lane_numbers<T>(), splat((T)(w.row.target - c))), splat(w.row.own_gradient), value);
+  }
+
+  // A line that rows share is put together first: to store a part of it, it would have to be fetched.
+  void begin_line(T* line, ptrdiff_t begin) {
+    leave_line();
+    line_ = line;
+    line_begin_ = begin;
+  }
+  void end_line() {
+    if (line_begin_ != 0) return leave_line();
+    Plain::stream(line_, load(line_value_));
+    line_ = nullptr;
+  }
+  void leave_line() {
+    const ptrdiff_t count = line_end_ - line_begin_;
+    if (line_) __builtin_memcpy(line_ + line_begin_, line_value_ + line_begin_, (size_t)count * sizeof(T));
+    line_ = nullptr;
+  }
+
+  void (*write_)(const Waiting&, ptrdiff_t c, ptrdiff_t count, T* to, bool streams) = nullptr;  // null: kept terms alone
+  bool is_in_groups_ = false;
+  ptrdiff_t rows_ = 0, written_ = 0, class_ = 0;  // all, those written, and how far the next is
   Waiting row_[lanes<T>];
+
+  // The line of memory that is put together, or null, and which of its elements are there; with room for a vector more.
+  T* line_ = nullptr;
+  ptrdiff_t line_begin_ = 0, line_end_ = 0;
+  alignas(64) T line_value_[2 * width];
 };
 
 }  // namespace

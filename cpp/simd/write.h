@@ -115,7 +115,7 @@ class SegmentWriter {
   void write_row(const typename R::Storage* x, typename Y::Storage* y, ptrdiff_t classes, const Terms& terms,
                  ptrdiff_t p, ptrdiff_t y_stride, bool streams) {
     if constexpr (may_keep_terms<Terms> && !logarithm) {
-      if (is_kept(p)) return write_kept_row<Y>(row_of(p), in_.kept_row(p), y, classes, terms, y_stride, streams);
+      if (is_kept(p)) return write_kept_row<Y>(row_of(p), in_.kept_row(p, 0), y, classes, terms, y_stride, streams);
     }
     if constexpr (rows_are_in_place<R, Terms>) {
       if (!(coefficients_.substitute[p] >= is_computed)) {
@@ -136,12 +136,12 @@ class SegmentWriter {
       if constexpr (can_stream<Y> && !Terms::has_mass) {
         if constexpr (may_keep_terms<Terms> && !logarithm) {
           if (is_kept(p)) {
-            return waiting_.template add_kept<Y>(row_of(p), in_.kept_row(p), output<Y>(p, 0), problem_.classes, terms);
+            return waiting_.add_kept(p, row_of(p), in_.kept_row(p, 0), output<Plain>(p, 0), problem_.classes, terms);
           }
         }
         if constexpr (!is_half) {
-          waiting_.template add_computed<Direct, Y, logarithm>(row_of(p), in_.template logits<Direct>(p, 0),
-                                                               output<Y>(p, 0), problem_.classes, terms);
+          waiting_.template add_computed<Direct, logarithm>(p, row_of(p), in_.template logits<Direct>(p, 0),
+                                                            output<Plain>(p, 0), problem_.classes, terms);
         }
       }
     };
@@ -155,13 +155,12 @@ class SegmentWriter {
   bool is_written_here(ptrdiff_t c) const { return first_class_ <= c && c < end_class_; }
 
   bool is_kept(ptrdiff_t p) const { return in_.kept_terms && kept_.factor[p] != 0; }
-  // Rows that wait are of one kind.
+  // Rows that wait are of one kind, unless there is but one of them.
   bool waits(ptrdiff_t p) const {
-    return in_.rows_wait() && coefficients_.most_substitute == is_computed &&
-           coefficients_.substitute[p] >= is_computed &&
-           (in_.kept_terms
-                ? kept_.factor[p] != 0
-                : !is_half && (problem_.operation == Operation::log_softmax || coefficients_.term_factor[p] != 0));
+    if (!in_.rows_wait() || coefficients_.most_substitute != is_computed) return false;
+    if (!(coefficients_.substitute[p] >= is_computed)) return false;
+    if (is_kept(p) || (in_.kept_terms && problem_.classes <= chunk_classes)) return is_kept(p);
+    return !is_half && (problem_.operation == Operation::log_softmax || coefficients_.term_factor[p] != 0);
   }
   __attribute__((noinline)) OutputRow<T> row_of(ptrdiff_t p) const {
     const Coefficients& k = coefficients_;
