@@ -139,7 +139,7 @@ static constexpr ptrdiff_t computed_bytes(Element element) { return element == E
 // Whether the exponentials of a batch of rows may be kept for the output: those of a row in several chunks if the output
 // streams, for which they are computed again otherwise, and if a second cache has room for them.
 static constexpr bool may_keep_exponentials(ptrdiff_t classes, Element element, bool output_streams) {
-  constexpr ptrdiff_t most_bytes = 5 << 17;
+  constexpr ptrdiff_t most_bytes = 1016 << 10;
   return classes <= chunk_classes || (output_streams && classes * computed_bytes(element) <= most_bytes);
 }
 static constexpr ptrdiff_t exponentials_bytes(ptrdiff_t classes, ptrdiff_t positions, Element element,

@@ -72,6 +72,10 @@ struct BytesAhead {
   ptrdiff_t past_caches, through_caches;
 };
 
+// Whether kept terms are used up group by group: the output of half precision doesn't wait, as a rule.
+template <class E, bool keeps>
+constexpr bool makes_room_by_groups = keeps && sizeof(typename E::Storage) >= 4;
+
 // A whole group.
 template <class T, bool scores>
 struct Group : GroupPart<T> {};
@@ -104,7 +108,7 @@ CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t c
         if constexpr (keeps) store(kept + c + v * lanes<T>, part.sum);
         return part;
       },
-      [&](const GroupPart<T>& sums, [[maybe_unused]] ptrdiff_t used) __attribute__((always_inline)) {
+      [&](const GroupPart<T>& sums, [[maybe_unused]] auto used) __attribute__((always_inline)) {
         row.largest = max(sums.maximum, row.largest);
         group->sum = sums.sum;
         group->maximum = sums.maximum;
@@ -114,7 +118,12 @@ CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t c
           group->squares = squares;
         }
         ++group;
-        if constexpr (keeps) waiting.make_room_for_next_group();
+        if constexpr (!makes_room_by_groups<E, keeps>) return;
+        if constexpr (std::is_same_v<decltype(used), whole_group>) {
+          waiting.make_room_for_next_group();
+        } else {
+          waiting.end_groups();
+        }
       });
   return row;
 }
@@ -319,13 +328,13 @@ class OnePass {
   // A piece at a time where pieces of rows before may wait to be written.
   Extremes<T> groups_of_row(ptrdiff_t i, Group<T, scores>* group) {
     const typename E::Storage* x = row(i);
-    const ptrdiff_t piece = in_.rows_wait() && !keeps ? piece_classes<T> : classes_;
+    const ptrdiff_t piece = in_.rows_wait() && !makes_room_by_groups<E, keeps> ? piece_classes<T> : classes_;
     const BytesAhead ahead = distance();
     Extremes<T> all = no_extremes<T>();
     for (ptrdiff_t c = 0; c < classes_; c += piece) {
       const ptrdiff_t classes = classes_ - c < piece ? classes_ - c : piece;
       T* kept = keeps ? in_.kept_row(first_ + i, c_ + c) : nullptr;
-      if constexpr (keeps) {
+      if constexpr (makes_room_by_groups<E, keeps>) {
         waiting_.make_room_for_group(first_ + i, c_ + c, classes);
       } else if constexpr (!scores) {
         waiting_.make_room(first_ + i, c_ + c, classes);

@@ -26,8 +26,9 @@ CROSSENT_INLINE Vec<typename E::Real> row_maxima(const typename E::Storage* x, p
 }
 
 // Goes through the groups of a row: what term(lanes, c, v, present) makes of the v-th vector from class c on, summed
-// over the group, to take(sum, vectors). Absent classes are -inf. Whole groups are written out unless that is said not
-// to pay.
+// over the group, to take(sum, vectors), vectors being a constant where it is group_terms. Absent classes are -inf. Whole
+// groups are written out unless that is said not to pay.
+using whole_group = std::integral_constant<ptrdiff_t, group_terms>;
 template <class E, bool is_written_out = parts == 1, class Term, class Take>
 CROSSENT_INLINE void each_group(const typename E::Storage* x, ptrdiff_t classes, const Term& term, const Take& take) {
   using T = typename E::Real;
@@ -40,7 +41,7 @@ CROSSENT_INLINE void each_group(const typename E::Storage* x, ptrdiff_t classes,
     };
   };
   if constexpr (is_written_out) {  // the last group in pairs, whose absent classes are computed as exp(-inf)
-    for (; c + group <= classes; c += group) take(tree_sum<group_terms>(terms_at), group_terms);
+    for (; c + group <= classes; c += group) take(tree_sum<group_terms>(terms_at), whole_group{});
     const ptrdiff_t left = classes - c;
     if (left > 0) {
       const FirstVectors<T, group_terms> present(left);

@@ -49,14 +49,14 @@ class WaitingRows {
   // Before classes c, c + 1, … of position p are summed: what waits of them is written, with all of the positions before.
   // As a rule nothing does, and the caller's registers are left alone.
   CROSSENT_INLINE void make_room(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
-    if (__builtin_expect(written_ < rows_, false)) write_until(p, c + classes);
+    if (!CROSSENT_IS_SMALL && __builtin_expect(written_ < rows_, false)) write_until(p, c + classes);
   }
 
   // The same a group at a time: of the first one, …
   CROSSENT_INLINE void make_room_for_group(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
     if (__builtin_expect(written_ < rows_, false)) begin_groups(p, c, classes);
   }
-  // … and after each of the next.
+  // … after each of the next, …
   CROSSENT_INLINE void make_room_for_next_group() {
     if (!is_in_groups_) return;
     const Waiting& w = row_[written_];
@@ -72,7 +72,13 @@ class WaitingRows {
     class_ += group_classes;
   }
 
+  // … and after the last, if it isn't whole.
+  CROSSENT_INLINE void end_groups() {
+    if (is_in_groups_) write_unusual_group();
+  }
+
   void write_all() {
+    if constexpr (CROSSENT_IS_SMALL) return;
     while (written_ < rows_) write_piece(piece_classes<T>);
     written_ = rows_ = 0;
   }
@@ -134,7 +140,7 @@ class WaitingRows {
 
   // The next of a row's classes: what belongs to a line that isn't the row's alone, or whole lines, `wanted` classes or
   // as many as are left.
-  void write_piece(ptrdiff_t wanted) {
+  __attribute__((noinline)) void write_piece(ptrdiff_t wanted) {
     const Waiting& w = row_[written_];
     T* const y = w.y + class_;
     const ptrdiff_t left = w.classes - class_, in_line = (ptrdiff_t)((uintptr_t)y % 64 / sizeof(T));
@@ -175,6 +181,7 @@ class WaitingRows {
     line_ = nullptr;
   }
   void leave_line() {
+    if constexpr (CROSSENT_IS_SMALL) return;
     const ptrdiff_t count = line_end_ - line_begin_;
     if (line_) __builtin_memcpy(line_ + line_begin_, line_value_ + line_begin_, (size_t)count * sizeof(T));
     line_ = nullptr;
