@@ -123,6 +123,11 @@ static constexpr ptrdiff_t rows_per_batch(ptrdiff_t classes) {
   return rows < 1 ? 1 : rows > batch_positions ? batch_positions : rows;
 }
 
+// Whether columns are handled so many together: where the tile leaves a small L2 cache room.
+static constexpr bool has_batches_of_columns(ptrdiff_t classes, Element element) {
+  return classes * size_of(element) * batch_positions <= (1 << 19);
+}
+
 // From one row whose exponentials are kept to the next, so that each begins a vector and the last pair of vectors of a
 // group is still its row's; and what all of them take, with room for the rest of a group.
 static constexpr ptrdiff_t padded_classes(ptrdiff_t classes) {
@@ -136,10 +141,10 @@ static constexpr ptrdiff_t side_by_side_elements(ptrdiff_t classes, ptrdiff_t po
 
 static constexpr ptrdiff_t computed_bytes(Element element) { return element == Element::f64 ? 8 : 4; }
 
-// Whether the exponentials of a batch of rows may be kept for the output: those of a row in several chunks if the output
-// streams, for which they are computed again otherwise, and if a second cache has room for them.
+// Whether the exponentials of a batch of rows may be kept for the output: those of a row in several chunks if the
+// output streams, for which they are computed again otherwise, and if a second cache has room for them.
 static constexpr bool may_keep_exponentials(ptrdiff_t classes, Element element, bool output_streams) {
-  constexpr ptrdiff_t most_bytes = 1016 << 10;
+  constexpr ptrdiff_t most_bytes = 1008 << 10;
   return classes <= chunk_classes || (output_streams && classes * computed_bytes(element) <= most_bytes);
 }
 static constexpr ptrdiff_t exponentials_bytes(ptrdiff_t classes, ptrdiff_t positions, Element element,

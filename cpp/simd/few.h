@@ -2,6 +2,7 @@
 // which problem goes is decided here.
 #pragma once
 
+#include "column_stream.h"
 #include "few_positions.h"
 
 namespace crossent::CROSSENT_ISA {
@@ -53,12 +54,14 @@ class FewClassesKernel {
         classes_(segment.problem->classes),
         tile_(static_cast<T*>(segment.scratch)),
         terms_(tile_ + scratch_elements(classes_)),
-        rows_(terms_ + scratch_elements(classes_)) {}
+        rows_(terms_ + scratch_elements(classes_)),
+        column_stream_(segment.output, segment.positions, edges_) {}
 
   SegmentResult run() {
     const Plane &x = segment_.logits, &y = segment_.output;
     reads_in_place_ = is_like_a_tile(x);
-    writes_in_place_ = y.data && reads_in_place_ && is_like_a_tile(y);
+    streams_columns_ = y.data && is_like_a_tile(y) && segment_.output_streams;
+    writes_in_place_ = y.data && reads_in_place_ && is_like_a_tile(y) && !streams_columns_;
     for (ptrdiff_t i = classes_ * batch_positions; classes_ > few_classes && i < tile_elements(classes_); ++i) {
       tile_[i] = -(T)__builtin_inf();
     }
@@ -81,10 +84,8 @@ class FewClassesKernel {
       if (reads_in_place_) places.logits += batch_positions;
       if (writes_in_place_) places.gradient += batch_positions;
     }
-    if (keeps_memory_busy<T> && segment_.output_is_staged) {
-      staged_.write_all();
-      finish_streaming();
-    }
+    if (keeps_memory_busy<T> && segment_.output_is_staged) staged_.finish();
+    if (streams_columns_ || segment_.output_is_staged) finish_streaming();
     return positions.take_result();
   }
 
@@ -117,6 +118,7 @@ class FewClassesKernel {
 
   void store_gradient(ptrdiff_t first, ptrdiff_t count) {
     const Plane& y = segment_.output;
+    if (streams_columns_) return column_stream_.write(terms_, first, count, 0, classes_);
     if (!keeps_memory_busy<T> || !segment_.output_is_staged)
       return tiles_of_elements_.store(terms_, y, first, classes_, count);
     staged_.write_all();
@@ -129,8 +131,10 @@ class FewClassesKernel {
   const TilesOfElements<T> tiles_of_elements_;
   const ptrdiff_t classes_;
   T *const tile_, *const terms_, *const rows_;  // rows: the gradient while it is staged
-  bool reads_in_place_ = false, writes_in_place_ = false;
+  bool reads_in_place_ = false, writes_in_place_ = false, streams_columns_ = false;
   StagedRows staged_;
+  alignas(64) T edges_[few_classes_at_most * lanes<T>];
+  const ColumnStream<T> column_stream_;
 };
 
 template <class E>

@@ -77,8 +77,7 @@ class SegmentInput {
       const ptrdiff_t rows = rows_per_batch(problem.classes);
       return rows_wait() && rows > lanes<T> ? lanes<T> : rows;
     }
-    const ptrdiff_t row_bytes = problem.classes * size_of(segment.logits.element);
-    return row_bytes * batch_positions <= (1 << 19) ? batch_positions : lanes<T>;
+    return has_batches_of_columns(problem.classes, segment.logits.element) ? batch_positions : lanes<T>;
   }
 
   // The batch of `count` positions from `position` on; false if a class index is neither a class nor ignored.

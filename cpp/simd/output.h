@@ -85,7 +85,7 @@ template <class T>
 struct KeptTerms {
   bool unit_is_one[batch_positions / lanes<T>] = {};  // instead of that of the references; by vector of positions
   bool are_usable = true;                             // else the chunks of a row have units of their own
-  alignas(64) T factor[batch_positions];  // 0 where it is no normal number, or a substitute is written
+  alignas(64) T factor[batch_positions];              // 0 where it is no normal number, or a substitute is written
 
   void set_factors(const Coefficients& k, const References<T>& references, ptrdiff_t positions) {
     const Vec<T> zero = splat<T>(0), infinity = splat((T)__builtin_inf());

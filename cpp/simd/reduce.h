@@ -26,8 +26,8 @@ CROSSENT_INLINE Vec<typename E::Real> row_maxima(const typename E::Storage* x, p
 }
 
 // Goes through the groups of a row: what term(lanes, c, v, present) makes of the v-th vector from class c on, summed
-// over the group, to take(sum, vectors), vectors being a constant where it is group_terms. Absent classes are -inf. Whole
-// groups are written out unless that is said not to pay.
+// over the group, to take(sum, vectors), vectors being a constant where it is group_terms. Absent classes are -inf.
+// Whole groups are written out unless that is said not to pay.
 using whole_group = std::integral_constant<ptrdiff_t, group_terms>;
 template <class E, bool is_written_out = parts == 1, class Term, class Take>
 CROSSENT_INLINE void each_group(const typename E::Storage* x, ptrdiff_t classes, const Term& term, const Take& take) {
@@ -120,9 +120,9 @@ void reduce_rows(const SegmentInput<typename E::Real>& in, const Terms& terms, p
     if (!is_skipped(i)) {
       const ptrdiff_t p = first + i;
       if constexpr (!Terms::has_scores) waiting.make_room(p, c, classes);
-      sums =
-          row_sums<E, keeps>(in.template row<E>(p, c, classes), in.template ahead<E>(p, positions, c, classes), classes,
-                             in.terms_of_row(terms, p, c, classes), references.at(p), keeps ? in.kept_row(p, c) : nullptr);
+      sums = row_sums<E, keeps>(in.template row<E>(p, c, classes), in.template ahead<E>(p, positions, c, classes),
+                                classes, in.terms_of_row(terms, p, c, classes), references.at(p),
+                                keeps ? in.kept_row(p, c) : nullptr);
     }
     repeat<Terms::sums>(CROSSENT_EACH(k) { totals[k].put(i, sums.sum[k]); });
     lanes_of_count.put(i, sums.count);
@@ -216,10 +216,41 @@ void reduce_few_columns(const typename E::Storage* x, ptrdiff_t class_stride, pt
   }
 }
 
+// The lines that the memory is asked for while a batch of columns is summed, one with each vector of positions. The
+// next batch's, or those of the four that follow as long as they have room in a small L2 cache, a part of the classes
+// with each batch: then the lines of a class are asked for one after another, which sets the hardware's own prefetching
+// on.
+template <class E>
+class ColumnsAhead {
+ public:
+  ColumnsAhead(const typename E::Storage* x, ptrdiff_t class_stride, ptrdiff_t classes, ptrdiff_t batch, ptrdiff_t step)
+      : class_stride_(class_stride) {
+    constexpr ptrdiff_t most_elements = (1 << 19) / sizeof(*x);
+    constexpr ptrdiff_t most_batches = 4;
+    ptrdiff_t batches = 1;
+    while (batches < most_batches && 2 * batches * step * classes <= most_elements) batches *= 2;
+    const ptrdiff_t done = batch % batches, lines = step / element_lanes<E>;
+    next_ = x + (batches - done) * step;
+    number_ = done * classes * lines;
+    while (ptrdiff_t{1} << order_ < batches * lines) ++order_;
+  }
+  CROSSENT_INLINE const typename E::Storage* take() {
+    const ptrdiff_t line = number_ & ((ptrdiff_t{1} << order_) - 1), c = number_ >> order_;
+    ++number_;
+    return next_ + c * class_stride_ + line * element_lanes<E>;
+  }
+
+ private:
+  const typename E::Storage* next_;
+  ptrdiff_t class_stride_, number_;
+  int order_ = 0;  // of the number of lines of a class
+};
+
 // The same of more classes: lane l of a row is here the l-th of as many accumulators.
 template <class E, class Terms>
 void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdiff_t classes, ptrdiff_t positions,
-                    const Terms& terms, References<typename E::Real>& references, Statistics& out) {
+                    const Terms& terms, ColumnsAhead<E> ahead, References<typename E::Real>& references,
+                    Statistics& out) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>;
   maxima_of_columns<E>(x, class_stride, classes, positions, out);
@@ -238,7 +269,9 @@ void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdif
           const ptrdiff_t k = c + v * width;
           Vec<T> t = {};
           if constexpr (Terms::present) t = terms.along_positions(k, p, present);
-          return terms_of(load_column<E>(x + k * class_stride + p, present), t, reference, sums,
+          Vec<T> value = load_partial<E>(x + k * class_stride + p, present, 0);
+          prefetch_beside<2>(value.part[0], ahead.take());
+          return terms_of(value, t, reference, sums,
                           [&]([[maybe_unused]] const Vec<T>& e, const Vec<T>& rest, const Vec<T>& shifted)
                               __attribute__((always_inline)) {
                                 if constexpr (Terms::has_scores) scores.put(v, rest, max(reference.lower, shifted));

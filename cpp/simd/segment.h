@@ -134,8 +134,8 @@ class SegmentKernel {
     finish<T>(problem_, statistics_, in_.targets, in_.scale, in_.positions, segment_.output.data != nullptr,
               coefficients_);
     if (problem_.classes > chunk_classes) {  // a row, which is written from its terms as a whole or not at all
-      kept_.are_usable = coefficients_.most_substitute == is_computed &&
-                         (T)statistics_.maximum[0] - least_kept_ <= Ordinary<T>::gap;
+      kept_.are_usable =
+          coefficients_.most_substitute == is_computed && (T)statistics_.maximum[0] - least_kept_ <= Ordinary<T>::gap;
     }
     if (problem_.operation == Operation::cross_entropy || is_score()) add_losses();
     if (problem_.operation == Operation::logsumexp) write_log_sum_exp();
@@ -234,8 +234,10 @@ class SegmentKernel {
                                             references_, out);
         }
       }
-      reduce_columns<Direct>(in_.template logits<Direct>(0, c), stride, classes, in_.positions, terms.from_class(c),
-                             references_, out);
+      const auto* logits = in_.template logits<Direct>(0, c);
+      const ptrdiff_t step = in_.positions_per_batch();
+      const ColumnsAhead<Direct> ahead(logits, stride, classes, in_.first / step, step);
+      reduce_columns<Direct>(logits, stride, classes, in_.positions, terms.from_class(c), ahead, references_, out);
     };
     if (!is_score()) return in_.with_terms_of_columns(reduce);
     reduce(ScoreTerms{});

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "output.h"
+#include "shared_line.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
@@ -17,7 +18,7 @@ template <class T>
 class WaitingRows {
   using Plain = PlainOf<T>;  // other output doesn't stream
   static constexpr ptrdiff_t width = lanes<T>, group_classes = width * group_terms;
-  static_assert(width * sizeof(T) == 64, "a vector is a line of memory");
+  static_assert(width * sizeof(T) == line_bytes);
 
  public:
   // The row of position p of a batch, of `classes` classes, to be written to y: from the terms that are kept of it, or
@@ -46,8 +47,8 @@ class WaitingRows {
     };
   }
 
-  // Before classes c, c + 1, … of position p are summed: what waits of them is written, with all of the positions before.
-  // As a rule nothing does, and the caller's registers are left alone.
+  // Before classes c, c + 1, … of position p are summed: what waits of them is written, with all of the positions
+  // before. As a rule nothing does, and the caller's registers are left alone.
   CROSSENT_INLINE void make_room(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
     if (!CROSSENT_IS_SMALL && __builtin_expect(written_ < rows_, false)) write_until(p, c + classes);
   }
@@ -85,8 +86,9 @@ class WaitingRows {
 
   // After the last row.
   void finish() {
+    if constexpr (CROSSENT_IS_SMALL) return;
     write_all();
-    leave_line();
+    shared_line_.leave();
   }
 
  private:
@@ -143,14 +145,13 @@ class WaitingRows {
   __attribute__((noinline)) void write_piece(ptrdiff_t wanted) {
     const Waiting& w = row_[written_];
     T* const y = w.y + class_;
-    const ptrdiff_t left = w.classes - class_, in_line = (ptrdiff_t)((uintptr_t)y % 64 / sizeof(T));
+    const ptrdiff_t left = w.classes - class_, before = bytes_to_line(y) / (ptrdiff_t)sizeof(T);
     ptrdiff_t classes = left < wanted ? left / width * width : wanted;
-    if (in_line != 0 || left < width) {
-      classes = left < width - in_line ? left : width - in_line;
-      if (y - in_line != line_ || in_line != line_end_) begin_line(y - in_line, in_line);
-      write_ ? write_(w, class_, classes, line_value_ + in_line, false) : store(line_value_ + in_line, kept_output(w, class_));
-      line_end_ = in_line + classes;
-      if (line_end_ == width) end_line();
+    if (before != 0 || left < width) {
+      classes = before == 0 || left < before ? left : before;
+      T* const to = reinterpret_cast<T*>(shared_line_.room_for(y));
+      write_ ? write_(w, class_, classes, to, false) : store(to, kept_output(w, class_));
+      shared_line_.add(classes * (ptrdiff_t)sizeof(T));
     } else if (write_) {
       write_(w, class_, classes, y, true);
     } else {
@@ -169,33 +170,12 @@ class WaitingRows {
     return select(equal(lane_numbers<T>(), splat((T)(w.row.target - c))), splat(w.row.own_gradient), value);
   }
 
-  // A line that rows share is put together first: to store a part of it, it would have to be fetched.
-  void begin_line(T* line, ptrdiff_t begin) {
-    leave_line();
-    line_ = line;
-    line_begin_ = begin;
-  }
-  void end_line() {
-    if (line_begin_ != 0) return leave_line();
-    Plain::stream(line_, load(line_value_));
-    line_ = nullptr;
-  }
-  void leave_line() {
-    if constexpr (CROSSENT_IS_SMALL) return;
-    const ptrdiff_t count = line_end_ - line_begin_;
-    if (line_) __builtin_memcpy(line_ + line_begin_, line_value_ + line_begin_, (size_t)count * sizeof(T));
-    line_ = nullptr;
-  }
-
-  void (*write_)(const Waiting&, ptrdiff_t c, ptrdiff_t count, T* to, bool streams) = nullptr;  // null: kept terms alone
+  void (*write_)(const Waiting&, ptrdiff_t c, ptrdiff_t count, T* to,
+                 bool streams) = nullptr;  // null: kept terms alone
   bool is_in_groups_ = false;
   ptrdiff_t rows_ = 0, written_ = 0, class_ = 0;  // all, those written, and how far the next is
   Waiting row_[lanes<T>];
-
-  // The line of memory that is put together, or null, and which of its elements are there; with room for a vector more.
-  T* line_ = nullptr;
-  ptrdiff_t line_begin_ = 0, line_end_ = 0;
-  alignas(64) T line_value_[2 * width];
+  SharedLine shared_line_;
 };
 
 }  // namespace

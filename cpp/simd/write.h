@@ -2,6 +2,7 @@
 // coefficients, or from the terms that have been kept. Which element it has and which way it goes is decided here.
 #pragma once
 
+#include "column_stream.h"
 #include "waiting_rows.h"
 
 namespace crossent::CROSSENT_ISA {
@@ -181,6 +182,9 @@ class SegmentWriter {
     const auto write = [&](const auto& terms) {
       if (in_.path == Path::columns) {
         using Y = OutputInPlace<O>;
+        if constexpr (can_stream<Y>) {
+          if (segment_.output_streams && !segment_.shared) return stream_columns_as<logarithm>(terms);
+        }
         write_columns<Direct, Y, logarithm>(in_.template logits<Direct>(0, first_class_), segment_.logits.class_stride,
                                             output<Y>(0, first_class_), segment_.output.class_stride,
                                             end_class_ - first_class_, in_.positions, terms.from_class(first_class_),
@@ -198,6 +202,24 @@ class SegmentWriter {
       write(NoTerms{});
     } else {
       in_.with_terms_of_columns(write);
+    }
+  }
+
+  // A tile of some classes at a time, in the first cache.
+  template <bool logarithm, class Terms>
+  void stream_columns_as(const Terms& terms) {
+    constexpr ptrdiff_t tile_classes = 64;
+    alignas(64) T tile[tile_classes * batch_positions];
+    const ColumnStream<T> stream(segment_.output, segment_.positions, in_.scratch_logits);
+    const ptrdiff_t end = end_class_;
+    for (; first_class_ < end; first_class_ = end_class_) {
+      const ptrdiff_t left = end - first_class_, classes = left < tile_classes ? left : tile_classes;
+      end_class_ = first_class_ + classes;
+      write_columns<Direct, Plain, logarithm>(
+          in_.template logits<Direct>(0, first_class_), segment_.logits.class_stride, tile, batch_positions, classes,
+          in_.positions, terms.from_class(first_class_), references_, coefficients_);
+      store_target_gradients<Plain>(tile - first_class_ * batch_positions, 1, batch_positions);
+      stream.write(tile, in_.first, in_.positions, first_class_, classes);
     }
   }
 
