@@ -18,8 +18,8 @@ CALLS: dict[str, Callable[[Array, Array, Array], Any]] = {
     "smoothing": lambda x, y, out: crossent.cross_entropy_with_grad(
         x, y, reduction="sum", label_smoothing=0.1, ignore_index=3, out=out
     ),
-    "softmax": lambda x, y, out: crossent.softmax(x, out=out),
-    "log_softmax": lambda x, y, out: crossent.log_softmax(x, out=out),
+    "softmax": lambda x, y, out: crossent.softmax(x, axis=1, out=out),
+    "log_softmax": lambda x, y, out: crossent.log_softmax(x, axis=1, out=out),
 }
 
 
@@ -53,6 +53,8 @@ def rows_of_all_kinds(rows: int, classes: int, dtype: str) -> tuple[Array, Array
     logits[7::43, 11] = 200
     logits[8::301, 9] = np.nan
     logits[9::307, 10] = np.inf
+    logits[12::31, :16384] -= 60  # the first chunk of a long row, far from the next
+    logits[12::31, 16384:] += 60
     target[10::11] = -100
     return logits, target
 
@@ -61,7 +63,7 @@ def rows_of_all_kinds(rows: int, classes: int, dtype: str) -> tuple[Array, Array
 @pytest.mark.parametrize("scale", [1, 1e-37])
 @pytest.mark.parametrize("smoothing", [0, 0.1])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
-@pytest.mark.parametrize("classes", [131, 1030, 16384, 20011])
+@pytest.mark.parametrize("classes", [131, 1030, 16384, 16385, 20011])
 def test_rows_wait_until_others_are_read(classes: int, dtype: str, scale: float, smoothing: float) -> None:
     """A row may be written long after it has been read, beside rows of another kind."""
     out_dtype = np.dtype("float64" if dtype == "float64" else "float32")
@@ -129,3 +131,25 @@ def test_short_rows_are_staged(classes: int, dtype: str, offset: int, order: Lit
         )
         np.testing.assert_array_equal(losses[few], some)
         np.testing.assert_array_equal(out[few], expected)
+
+
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize(("offset", "more"), [(0, 0), (4, 0), (1, 37)])
+@pytest.mark.parametrize(("classes", "dtype"), [(21, "float32"), (64, "float64"), (100, "float32"), (2048, "float32")])
+@pytest.mark.parametrize("name", CALLS)
+def test_columns_stream(name: str, classes: int, dtype: str, offset: int, more: int) -> None:
+    """Classes apart in memory, whose lines begin anywhere, and belong to two batches where they do so within one."""
+    batch, positions = 2, LARGE_BYTES // np.dtype(dtype).itemsize // classes // 2 // 16 * 16 + 16 + more
+    logits = rows_of_all_kinds(batch * positions, classes, dtype)[0].reshape(batch, positions, classes)
+    target = (np.arange(batch * positions) % classes).reshape(batch, positions)
+    columns = np.ascontiguousarray(np.moveaxis(logits, -1, 1))
+    memory: Array = np.full(columns.size + 64, GUARD, dtype)
+    out = memory[offset : offset + columns.size].reshape(columns.shape)
+    CALLS[name](columns, target, out)
+    assert (memory[:offset] == GUARD).all()
+    assert (memory[offset + columns.size :] == GUARD).all()
+    for first in (0, positions // 2, positions - 200):  # 200 don't stream
+        few = slice(first, first + 200)
+        expected = np.empty((200, classes), dtype)
+        CALLS[name](logits[1, few], target[1, few], expected)
+        np.testing.assert_array_equal(out[1, :, few].T, expected)
