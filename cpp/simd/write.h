@@ -47,7 +47,7 @@ class SegmentWriter {
     } else {
       write_output_as<O, false>();
     }
-    if (coefficients_.most_substitute == may_be_nan) unite_nans_as<O>();
+    if (coefficients_.most_substitute == may_be_nan && !streams_columns<O>()) unite_nans_as<O>();
   }
 
   template <class O>
@@ -183,7 +183,7 @@ class SegmentWriter {
       if (in_.path == Path::columns) {
         using Y = OutputInPlace<O>;
         if constexpr (can_stream<Y>) {
-          if (segment_.output_streams && !segment_.shared) return stream_columns_as<logarithm>(terms);
+          if (streams_columns<O>()) return stream_columns_as<logarithm>(terms);
         }
         write_columns<Direct, Y, logarithm>(in_.template logits<Direct>(0, first_class_), segment_.logits.class_stride,
                                             output<Y>(0, first_class_), segment_.output.class_stride,
@@ -205,21 +205,30 @@ class SegmentWriter {
     }
   }
 
-  // A tile of some classes at a time, in the first cache.
+  template <class O>
+  bool streams_columns() const {
+    return can_stream<O> && in_.path == Path::columns && segment_.output_streams && !segment_.shared;
+  }
+
+  // All classes, some at a time in a tile that the first cache has room for.
   template <bool logarithm, class Terms>
   void stream_columns_as(const Terms& terms) {
     constexpr ptrdiff_t tile_classes = 64;
     alignas(64) T tile[tile_classes * batch_positions];
     const ColumnStream<T> stream(segment_.output, segment_.positions, in_.scratch_logits);
-    const ptrdiff_t end = end_class_;
-    for (; first_class_ < end; first_class_ = end_class_) {
-      const ptrdiff_t left = end - first_class_, classes = left < tile_classes ? left : tile_classes;
-      end_class_ = first_class_ + classes;
-      write_columns<Direct, Plain, logarithm>(
-          in_.template logits<Direct>(0, first_class_), segment_.logits.class_stride, tile, batch_positions, classes,
-          in_.positions, terms.from_class(first_class_), references_, coefficients_);
-      store_target_gradients<Plain>(tile - first_class_ * batch_positions, 1, batch_positions);
-      stream.write(tile, in_.first, in_.positions, first_class_, classes);
+    for (ptrdiff_t first = 0; first < problem_.classes; first += tile_classes) {
+      const ptrdiff_t left = problem_.classes - first, classes = left < tile_classes ? left : tile_classes;
+      write_columns<Direct, Plain, logarithm>(in_.template logits<Direct>(0, first), segment_.logits.class_stride, tile,
+                                              batch_positions, classes, in_.positions, terms.from_class(first),
+                                              references_, coefficients_);
+      for (ptrdiff_t p = 0; p < in_.positions; ++p) {
+        const ptrdiff_t target = in_.targets.index[p] - first;
+        if (0 <= target && target < classes && coefficients_.substitute[p] >= is_computed) {
+          tile[target * batch_positions + p] = (T)coefficients_.target_gradient[p];
+        }
+        if (coefficients_.substitute[p] == may_be_nan) unite_nans<Plain>(tile + p, batch_positions, classes);
+      }
+      stream.write(tile, in_.first, in_.positions, first, classes);
     }
   }
 
