@@ -29,7 +29,8 @@ class ColumnStream {
           before == 0 ? 0 : write_shared_line(tile, y, first == 0 ? 0 : before, width - before, positions, edge);
       for (; p + width <= positions; p += width) Plain::stream(y + p, load(tile + p));
       if (is_last) {
-        if (p < positions) store_partial<Plain>(y + p, load(tile + p), positions - p);
+        const ptrdiff_t left = positions - p;
+        if (left > 0) store_partial<Plain>(y + p, load_partial<Plain>(tile + p, left, 0), left);
       } else if (before != 0) {
         store(edge, load(tile + positions - width));
       }
