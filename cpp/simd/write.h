@@ -189,11 +189,12 @@ class SegmentWriter {
                                             output<Y>(0, first_class_), segment_.output.class_stride,
                                             end_class_ - first_class_, in_.positions, terms.from_class(first_class_),
                                             references_, coefficients_);
-        store_target_gradients<Y>(output<Y>(0, 0), 1, segment_.output.class_stride);
+        store_target_gradients<Y>(output<Y>(0, first_class_), 1, segment_.output.class_stride, first_class_,
+                                  end_class_);
       } else {
         write_columns<Plain, Plain, logarithm>(in_.scratch_logits, batch_positions, in_.scratch_logits, batch_positions,
                                                problem_.classes, in_.positions, terms, references_, coefficients_);
-        store_target_gradients<Plain>(in_.scratch_logits, 1, batch_positions);
+        store_target_gradients<Plain>(in_.scratch_logits, 1, batch_positions, 0, problem_.classes);
         store_tile<O>(in_.scratch_logits, output<O>(0, 0), segment_.output.position_stride,
                       segment_.output.class_stride, problem_.classes, in_.positions);
       }
@@ -221,23 +222,22 @@ class SegmentWriter {
       write_columns<Direct, Plain, logarithm>(in_.template logits<Direct>(0, first), segment_.logits.class_stride, tile,
                                               batch_positions, classes, in_.positions, terms.from_class(first),
                                               references_, coefficients_);
+      store_target_gradients<Plain>(tile, 1, batch_positions, first, first + classes);
       for (ptrdiff_t p = 0; p < in_.positions; ++p) {
-        const ptrdiff_t target = in_.targets.index[p] - first;
-        if (0 <= target && target < classes && coefficients_.substitute[p] >= is_computed) {
-          tile[target * batch_positions + p] = (T)coefficients_.target_gradient[p];
-        }
         if (coefficients_.substitute[p] == may_be_nan) unite_nans<Plain>(tile + p, batch_positions, classes);
       }
       stream.write(tile, in_.first, in_.positions, first, classes);
     }
   }
 
+  // Into classes first … end - 1 from y on.
   template <class O>
-  void store_target_gradients(typename O::Storage* y, ptrdiff_t position_stride, ptrdiff_t class_stride) {
+  void store_target_gradients(typename O::Storage* y, ptrdiff_t position_stride, ptrdiff_t class_stride,
+                              ptrdiff_t first, ptrdiff_t end) {
     for (ptrdiff_t p = 0; p < in_.positions; ++p) {
       const ptrdiff_t c = in_.targets.index[p];
-      if (is_written_here(c) && coefficients_.substitute[p] >= is_computed) {
-        store_one<O>(y + p * position_stride + c * class_stride, (T)coefficients_.target_gradient[p]);
+      if (first <= c && c < end && coefficients_.substitute[p] >= is_computed) {
+        store_one<O>(y + p * position_stride + (c - first) * class_stride, (T)coefficients_.target_gradient[p]);
       }
     }
   }
