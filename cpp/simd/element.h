@@ -235,6 +235,11 @@ CROSSENT_INLINE auto with_element(Element element, const Function& function) {
   }
 }
 
+constexpr ptrdiff_t line_bytes = 64;  // of memory
+
+// How many bytes from `p` on there are to where a line begins.
+static inline ptrdiff_t bytes_to_line(const void* p) { return (ptrdiff_t)(-(uintptr_t)p % line_bytes); }
+
 // How far ahead of a stream the memory is asked: at the end of a row the hardware would not think of the next in time.
 constexpr ptrdiff_t bytes_ahead = 16384;
 
@@ -243,7 +248,7 @@ constexpr ptrdiff_t bytes_ahead = 16384;
 template <class E, int locality>
 CROSSENT_INLINE void prefetch_with(Vec<typename E::Real>& value, const typename E::Storage* x, int v,
                                    ptrdiff_t ahead_bytes) {
-  constexpr int line_bytes = 64, vector_bytes = element_lanes<E> * sizeof(typename E::Storage);
+  constexpr int vector_bytes = element_lanes<E> * sizeof(typename E::Storage);
   if (v * vector_bytes % line_bytes != 0) return;
   prefetch_beside<locality>(value.part[0], reinterpret_cast<const char*>(x + v * element_lanes<E>) + ahead_bytes);
 }

@@ -60,11 +60,11 @@ CROSSENT_INLINE void write_line(typename O::Storage* y, ptrdiff_t classes, ptrdi
     store_partial<O>(y + c, value(c, first_lanes<T>(count), std::false_type{}), count);
   };
   if (streams) {  // up to the first whole line
-    const ptrdiff_t before = (ptrdiff_t)(-(uintptr_t)y % 64 / sizeof(*y));
+    const ptrdiff_t before = bytes_to_line(y) / (ptrdiff_t)sizeof(*y);
     if (before > 0) write_partially(before < classes ? before : classes);
     c = before;
   }
-  constexpr ptrdiff_t line = 64 / sizeof(*y), short_row = 1024 / sizeof(*y);
+  constexpr ptrdiff_t line = line_bytes / sizeof(*y), short_row = 1024 / sizeof(*y);
   if (!streams && classes <= short_row) {  // a later row's place, which the hardware would not foresee
     for (ptrdiff_t i = 0; i < classes; i += line) __builtin_prefetch(y + lanes_at_most * y_stride + i, 1);
   }

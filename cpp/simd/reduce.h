@@ -225,8 +225,7 @@ class ColumnsAhead {
  public:
   ColumnsAhead(const typename E::Storage* x, ptrdiff_t class_stride, ptrdiff_t classes, ptrdiff_t batch, ptrdiff_t step)
       : class_stride_(class_stride) {
-    constexpr ptrdiff_t most_elements = (1 << 19) / sizeof(*x);
-    constexpr ptrdiff_t most_batches = 4;
+    constexpr ptrdiff_t most_elements = (1 << 19) / sizeof(*x), most_batches = 4;
     ptrdiff_t batches = 1;
     while (batches < most_batches && 2 * batches * step * classes <= most_elements) batches *= 2;
     const ptrdiff_t done = batch % batches, lines = step / element_lanes<E>;

@@ -133,7 +133,7 @@ class SegmentKernel {
     in_.template read_target_logits<E>();
     finish<T>(problem_, statistics_, in_.targets, in_.scale, in_.positions, segment_.output.data != nullptr,
               coefficients_);
-    if (problem_.classes > chunk_classes) {  // a row, which is written from its terms as a whole or not at all
+    if (in_.kept_terms && problem_.classes > chunk_classes) {  // a row, written from its terms as a whole or not at all
       kept_.are_usable =
           coefficients_.most_substitute == is_computed && (T)statistics_.maximum[0] - least_kept_ <= Ordinary<T>::gap;
     }

@@ -7,11 +7,6 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-constexpr ptrdiff_t line_bytes = 64;
-
-// How many bytes from `p` on there are to where a line begins.
-static inline ptrdiff_t bytes_to_line(const void* p) { return (ptrdiff_t)(-(uintptr_t)p % line_bytes); }
-
 CROSSENT_INLINE void stream_line(const void* from, void* to) {
   Vec<float> value;
   __builtin_memcpy(&value, from, line_bytes);
