@@ -37,6 +37,7 @@ CHANGES = [
     Change(slice(1, None, 2), -INF),
     Change(slice(0, None, 3), -60000),
     Change(slice(128, 256), -INF),  # a whole group
+    Change([5, 200], [-100, -INF]),  # none vanishes in the first group, but one is not ordinary there
     Change(slice(1, None), -INF),
     Change(ALL, -INF),
     Change(100, NAN),

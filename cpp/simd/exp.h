@@ -30,6 +30,15 @@ struct ExpConstants<float> {
   // 2^(j/8) less the j / 8 that the bits of the steps bring along.
   alignas(32) static constexpr uint32_t power[8] = {0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed7,
                                                     0x3f7504f3, 0x3f75672a, 0x3f7744fd, 0x3f7ac0c7};
+  // And the whole of it.
+  alignas(32) static constexpr uint32_t whole_power[8] = {power[0],
+                                                          power[1] + 0x100000,
+                                                          power[2] + 0x200000,
+                                                          power[3] + 0x300000,
+                                                          power[4] + 0x400000,
+                                                          power[5] + 0x500000,
+                                                          power[6] + 0x600000,
+                                                          power[7] + 0x700000};
   static constexpr float shifter = 0x1.8p23f;
   static constexpr float largest = 0x1.fffffep127f;
   static constexpr double headroom = 60;    // binary orders between the largest term of a sum and 1; its square fits
@@ -92,12 +101,18 @@ CROSSENT_INLINE Vec<T> exponent_of(const Vec<T>& shifter) {
   return (shifter - splat<T>(C::shifter)) * splat<T>(1 / C::steps);
 }
 
-// The steps of x, plus the shifter.
+// The steps of x, and the same plus the shifter.
 template <class T>
-CROSSENT_INLINE Vec<T> shifted_steps(const Vec<T>& x, const Vec<T>& shifter) {
+CROSSENT_INLINE Vec<T> steps_of(const Vec<T>& x, const Vec<T>& shifter, Vec<T>& shifted) {
   using C = ExpConstants<T>;
-  if constexpr (C::middle == 0) return fma(x, splat<T>(C::steps_per_unit), shifter);
-  return round(fma(x, splat<T>(C::steps_per_unit), splat<T>(-C::middle))) + shifter;  // the shifter may be odd
+  if constexpr (C::middle == 0) {
+    shifted = fma(x, splat<T>(C::steps_per_unit), shifter);
+    return shifted - shifter;
+  } else {
+    const Vec<T> steps = round(fma(x, splat<T>(C::steps_per_unit), splat<T>(-C::middle)));  // the shifter may be odd
+    shifted = steps + shifter;
+    return steps;
+  }
 }
 
 // 2^(steps / steps of a binary order), a normal number.
@@ -114,9 +129,9 @@ CROSSENT_INLINE Vec<double> power_of_steps(const Vec<double>& shifted) {
 }
 
 // What the steps leave of x. With FMA the first product is exact; the two parts of a step leave an error below 2^-31
-// (float, |x| <= 2^17).
+// (float, |x| <= 2^17). `unit`: a power of two, by which the steps were divided.
 template <class T>
-CROSSENT_INLINE Vec<T> reduce(const Vec<T>& x, const Vec<T>& steps) {
+CROSSENT_INLINE Vec<T> reduce(const Vec<T>& x, const Vec<T>& steps, T unit = 1) {
   using C = ExpConstants<T>;
   if constexpr (!has_fma && sizeof(T) == 4) {  // in doubles, where the product is exact
     const Vec<double> step = splat(0x1.62e42fefa39efp-1 / C::steps);
@@ -125,7 +140,7 @@ CROSSENT_INLINE Vec<T> reduce(const Vec<T>& x, const Vec<T>& steps) {
     widen(steps, steps_low, steps_high);
     return narrow(x_low - steps_low * step, x_high - steps_high * step);
   } else {  // step_high of a double has 32 bits: the product is exact without FMA too
-    return fma(steps, splat<T>(-C::step_low), fma(steps, splat<T>(-C::step_high), x));
+    return fma(steps, splat<T>(-C::step_low * unit), fma(steps, splat<T>(-C::step_high * unit), x));
   }
 }
 
@@ -141,8 +156,27 @@ CROSSENT_INLINE Vec<T> times_exp(const Vec<T>& power, const Vec<T>& r) {
 // exp(x) · 2^exponent, which has to be normal, for the shifter of the exponent; nan for nan.
 template <class T>
 CROSSENT_INLINE Vec<T> normal_exp(const Vec<T>& x, const Vec<T>& shifter) {
-  const Vec<T> shifted = shifted_steps(x, shifter);
-  return times_exp<ExpConstants<T>>(power_of_steps(shifted), reduce(x, shifted - shifter));
+  Vec<T> shifted;
+  const Vec<T> steps = steps_of(x, shifter, shifted);
+  return times_exp<ExpConstants<T>>(power_of_steps(shifted), reduce(x, steps));
+}
+
+// normal_exp(x) for an exponent of 0, bit for bit, in fewer steps where there is an instruction that scales.
+template <class T>
+CROSSENT_INLINE Vec<T> exp_in_range(const Vec<T>& x) {
+  using C = ExpConstants<T>;
+  if constexpr (!scales_in_one_instruction) {
+    return normal_exp(x, splat(C::shifter));
+  } else if constexpr (sizeof(T) == 4) {  // the exponent is n + j / 8, of which the instruction takes n
+    const Vec<T> shifter = splat(C::shifter / C::steps), shifted = fma(x, splat(C::steps_per_unit / C::steps), shifter);
+    const Vec<T> exponent = shifted - shifter;
+    const Vec<T> power = each_part<Vec<T>>(CROSSENT_EACH(i) { return one_of_eight(C::whole_power, shifted.part[i]); });
+    return scale_by_power_of_two(times_exp<C>(power, reduce(x, exponent, C::steps)), exponent);
+  } else {
+    Vec<T> shifted;
+    const Vec<T> n = steps_of(x, splat(C::shifter), shifted);
+    return scale_by_power_of_two(times_exp<C>(splat<T>(1), reduce(x, n)), n);
+  }
 }
 
 // The same, or 0 for x below `lower`. Types float, double; maximum error scaled_exp_ulp for |x| <= 2^17.
@@ -157,8 +191,9 @@ CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, co
 template <class T, class C = ExpConstants<T>>
 CROSSENT_INLINE_LARGE Vec<T> exp_product(const Vec<T>& multiplier, const Vec<T>& x, const Vec<T>& lower,
                                          const Vec<T>& exponent) {
-  const Vec<T> bounded = max(lower, x), shifter = splat<T>(C::shifter), shifted = shifted_steps(bounded, shifter);
-  const Vec<T> steps = shifted - shifter;  // n = floor(steps / C::steps)
+  const Vec<T> bounded = max(lower, x);
+  Vec<T> shifted;
+  const Vec<T> steps = steps_of(bounded, splat<T>(C::shifter), shifted);  // n = floor(steps / C::steps)
   const Vec<T> n = round(fma(steps, splat<T>(1 / C::steps), splat<T>((1 - C::steps) / (2 * C::steps))));
   const Vec<T> power = power_of_steps(fma(n, splat<T>(-C::steps), shifted));
   return scale_by_power_of_two(times_exp<C>(power, reduce(bounded, steps)) * multiplier, n + exponent);

@@ -160,6 +160,7 @@ CROSSENT_INLINE uint32_t bits_of(NativeMask64 m) { return (uint32_t)vaddvq_u64((
 // value · 2^exponent for a finite whole-numbered exponent: rounded once if the value is one of 2^-1 … 2^2 or nan, exact
 // if it and the result are normal.
 #if defined(__AVX512F__)
+constexpr bool scales_in_one_instruction = true;  // which takes the whole part of any exponent
 CROSSENT_INLINE NativeF32 scale_by_power_of_two(NativeF32 value, NativeF32 exponent) {
   return _mm512_scalef_ps(value, exponent);
 }
@@ -167,6 +168,7 @@ CROSSENT_INLINE NativeF64 scale_by_power_of_two(NativeF64 value, NativeF64 expon
   return _mm512_scalef_pd(value, exponent);
 }
 #else
+constexpr bool scales_in_one_instruction = false;
 // 2^exponent for a whole-numbered exponent in the normal range: adding 1.5·2^(mantissa bits) + bias leaves the biased
 // exponent in the lowest bits.
 CROSSENT_INLINE NativeF32 power_of_two(NativeF32 exponent) {

@@ -27,41 +27,60 @@ CROSSENT_INLINE Vec<typename E::Real> row_maxima(const typename E::Storage* x, p
 
 // Goes through the groups of a row: what term(lanes, c, v, present) makes of the v-th vector from class c on, summed
 // over the group, to take(sum, vectors), vectors being a constant where it is group_terms. Absent classes are -inf.
-// Whole groups are written out unless that is said not to pay.
+// First whole groups from class c on, as long as they are taken; returns where that ends.
 using whole_group = std::integral_constant<ptrdiff_t, group_terms>;
-template <class E, bool is_written_out = parts == 1, class Term, class Take>
-CROSSENT_INLINE void each_group(const typename E::Storage* x, ptrdiff_t classes, const Term& term, const Take& take) {
+template <class E, class Present = FirstLanes, class Term, class Take>
+CROSSENT_INLINE ptrdiff_t each_whole_group(const typename E::Storage* x, ptrdiff_t c, ptrdiff_t classes,
+                                           const Term& term, const Take& take) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>, group = width * group_terms;
-  ptrdiff_t c = 0;
-  const auto terms_at = CROSSENT_EACH(v) { return term(E::load(x + c + v * width), c, v, first_lanes<T>(width)); };
-  const auto present_terms = [&](const auto& present) __attribute__((always_inline)) {
-    return CROSSENT_EACH(v) {
-      return term(load_partial<E>(x + c + v * width, present[v], -(T)__builtin_inf()), c, v, present[v]);
-    };
+  const auto terms_at = CROSSENT_EACH(v) {
+    return term(E::load(x + c + v * width), c, v, Present{first_lanes<T>(width)});
   };
-  if constexpr (is_written_out) {  // the last group in pairs, whose absent classes are computed as exp(-inf)
-    for (; c + group <= classes; c += group) take(tree_sum<group_terms>(terms_at), whole_group{});
-    const ptrdiff_t left = classes - c;
-    if (left > 0) {
-      const FirstVectors<T, group_terms> present(left);
-      const auto present_terms_at = present_terms(present);
-      auto part = tree_sum<2>(present_terms_at);
-      if (left > 2 * width) part = part + tree_sum<2>(present_terms_at, 2);
-      if (left > 4 * width) {
-        auto next_part = tree_sum<2>(present_terms_at, 4);
-        if (left > 6 * width) next_part = next_part + tree_sum<2>(present_terms_at, 6);
-        part = part + next_part;
-      }
-      take(part, (left + 2 * width - 1) / (2 * width) * 2);
-    }
-  } else {
-    for (; c < classes; c += group) {
-      const FirstVectors<T, group_terms> present(classes - c);
-      const ptrdiff_t left = (classes - c + width - 1) / width;
-      const ptrdiff_t used = left < group_terms ? left : group_terms;
-      take(sum_of_present<group_terms>(used, present_terms(present)), used);
-    }
+  while (c + group <= classes && take(tree_sum<group_terms>(terms_at), whole_group{})) c += group;
+  return c;
+}
+
+template <class E, class Term>
+CROSSENT_INLINE auto present_terms(const typename E::Storage* x, ptrdiff_t c, const Term& term,
+                                   const FirstVectors<typename E::Real, group_terms>& present) {
+  using T = typename E::Real;
+  return [=, &term, &present](int v) __attribute__((always_inline)) {
+    return term(load_partial<E>(x + c + v * lanes<T>, present[v], -(T)__builtin_inf()), c, v, present[v]);
+  };
+}
+
+// Then what is left from class c on, in pairs, whose absent classes are computed as exp(-inf).
+template <class E, class Term, class Take>
+CROSSENT_INLINE void last_group(const typename E::Storage* x, ptrdiff_t c, ptrdiff_t classes, const Term& term,
+                                const Take& take) {
+  using T = typename E::Real;
+  constexpr ptrdiff_t width = lanes<T>;
+  const ptrdiff_t left = classes - c;
+  if (left <= 0) return;
+  const FirstVectors<T, group_terms> present(left);
+  const auto terms_at = present_terms<E>(x, c, term, present);
+  auto part = tree_sum<2>(terms_at);
+  if (left > 2 * width) part = part + tree_sum<2>(terms_at, 2);
+  if (left > 4 * width) {
+    auto next_part = tree_sum<2>(terms_at, 4);
+    if (left > 6 * width) next_part = next_part + tree_sum<2>(terms_at, 6);
+    part = part + next_part;
+  }
+  take(part, (left + 2 * width - 1) / (2 * width) * 2);
+}
+
+// Or all of them in less code.
+template <class E, class Term, class Take>
+CROSSENT_INLINE void each_group_in_a_loop(const typename E::Storage* x, ptrdiff_t classes, const Term& term,
+                                          const Take& take) {
+  using T = typename E::Real;
+  constexpr ptrdiff_t width = lanes<T>;
+  for (ptrdiff_t c = 0; c < classes; c += width * group_terms) {
+    const FirstVectors<T, group_terms> present(classes - c);
+    const ptrdiff_t left = (classes - c + width - 1) / width;
+    const ptrdiff_t used = left < group_terms ? left : group_terms;
+    take(sum_of_present<group_terms>(used, present_terms<E>(x, c, term, present)), used);
   }
 }
 
@@ -78,21 +97,26 @@ CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::
   ScoresOfGroup<T, group_terms> scores(reference.lower);
   // For scores, which as a rule take one pass, it would only be much code; short rows are worth it for floats.
   constexpr bool is_written_out = parts == 1 && !(Terms::has_scores && sizeof(typename E::Storage) != 4);
-  each_group<E, is_written_out>(
-      x, classes,
-      [&](Vec<T> x_lanes, ptrdiff_t c, int v, FirstLanes present) __attribute__((always_inline)) {
-        prefetch_with<E, 3>(x_lanes, next + c, v, 0);
-        Vec<T> t = {};
-        if constexpr (Terms::present) t = terms.along_classes(c + v * lanes<T>, present);
-        return terms_of(x_lanes, t, reference, sums,
-                        [&]([[maybe_unused]] const Vec<T>& e, const Vec<T>& rest, const Vec<T>& shifted)
-                            __attribute__((always_inline)) {
-                              if constexpr (keeps) store(kept + c + v * lanes<T>, e);
-                              if constexpr (Terms::has_scores) scores.put(v, rest, max(reference.lower, shifted));
-                            });
-      },
-      [&](const auto& group, ptrdiff_t used)
-          __attribute__((always_inline)) { add_group(group, reference, scores, used, sums); });
+  const auto term = [&](Vec<T> x_lanes, ptrdiff_t c, int v, FirstLanes present) __attribute__((always_inline)) {
+    prefetch_with<E, 3>(x_lanes, next + c, v, 0);
+    Vec<T> t = {};
+    if constexpr (Terms::present) t = terms.along_classes(c + v * lanes<T>, present);
+    return terms_of(x_lanes, t, reference, sums,
+                    [&]([[maybe_unused]] const Vec<T>& e, const Vec<T>& rest, const Vec<T>& shifted)
+                        __attribute__((always_inline)) {
+                          if constexpr (keeps) store(kept + c + v * lanes<T>, e);
+                          if constexpr (Terms::has_scores) scores.put(v, rest, max(reference.lower, shifted));
+                        });
+  };
+  const auto take = [&](const auto& group, ptrdiff_t used) __attribute__((always_inline)) {
+    add_group(group, reference, scores, used, sums);
+    return true;
+  };
+  if constexpr (is_written_out) {
+    last_group<E>(x, each_whole_group<E>(x, 0, classes, term, take), classes, term, take);
+  } else {
+    each_group_in_a_loop<E>(x, classes, term, take);
+  }
   return sums;
 }
 

@@ -33,12 +33,25 @@ long double exact_exp(double x, double n) {
   return std::exp(static_cast<long double>(static_cast<Quad>(x) - static_cast<Quad>(n) * ln2));
 }
 
+// Infinite if exp_in_range(x) differs from what the general way makes of logits that are in range.
+template <class T>
+long double difference_in_range(const T* x) {
+  constexpr T range = sizeof(T) == 4 ? 80 : 680;
+  T result[lanes<T>], general[lanes<T>];
+  store(result, exp_in_range(load(x)));
+  store(general, normal_exp(load(x), splat<T>(ExpConstants<T>::shifter)));
+  for (int i = 0; i < lanes<T>; ++i) {
+    if (std::fabs(x[i]) <= range && __builtin_memcmp(&result[i], &general[i], sizeof(T)) != 0) return INFINITY;
+  }
+  return 0;
+}
+
 template <class T>
 long double error_of_vector(const T* x) {
   T n[lanes<T>], result[lanes<T>];
   for (int i = 0; i < lanes<T>; ++i) n[i] = std::nearbyint(x[i] * T(1.4426950408889634));
   store(result, scaled_exp(load(x), splat<T>(-200000), shifter_of(splat<T>(0) - load(n))));
-  long double worst = 0;
+  long double worst = difference_in_range(x);
   for (int i = 0; i < lanes<T>; ++i) {
     worst = std::max(worst, ulps(result[i], exact_exp(x[i], n[i]), sizeof(T) == 4 ? 24 : 53));
   }
