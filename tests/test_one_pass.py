@@ -105,14 +105,14 @@ MAXIMA_AND_GAPS = [
 
 @pytest.mark.usefixtures("instruction_set")
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_rows_near_the_bounds(dtype: str, smoothing: float) -> None:
+@pytest.mark.parametrize(("dtype", "classes"), [("float32", 300), ("float64", 300), ("float64", 130)])
+def test_rows_near_the_bounds(dtype: str, classes: int, smoothing: float) -> None:
     """Where an exponential, or what it is made of, is about to be no normal number any more: all of a row."""
     random = np.random.default_rng(0)
     for maximum, gap in MAXIMA_AND_GAPS:
-        rows = (maximum - gap + random.uniform(0, 1, (16, 300))).astype(dtype)
+        rows = (maximum - gap + random.uniform(0, 1, (16, classes))).astype(dtype)
         rows[:, 7] = maximum
-        target = random.integers(300, size=16)
+        target = random.integers(classes, size=16)
         options: dict[str, Any] = {"label_smoothing": smoothing, "reduction": "none"}
         by_column = crossent.cross_entropy_with_grad(np.asfortranarray(rows), target, **options)
         by_row = crossent.cross_entropy_with_grad(rows, target, **options)

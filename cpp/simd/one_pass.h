@@ -19,7 +19,9 @@ template <class E, class Terms>
 constexpr bool has_one_pass = (Terms::is_plain || Terms::has_scores) &&
                               (parts == 1 || (parts == 2 && sizeof(typename E::Storage) == 4 && Terms::is_plain));
 
-constexpr ptrdiff_t least_classes_of_one_pass = 256;  // rows of 100 take longer so
+// Rows of fewer take longer so.
+template <class T>
+constexpr ptrdiff_t least_classes_of_one_pass = sizeof(T) == 4 ? 256 : 128;
 
 // Lanes of groups that hold their row's maximum, up to a vector of them, to be summed again without it. With `scores`
 // the maximum's place is found on the way.

@@ -207,7 +207,7 @@ class SegmentKernel {
   template <class R, bool keeps, class Terms>
   bool reduce_in_one_pass(const Terms&, ptrdiff_t c, ptrdiff_t classes, ptrdiff_t first, Statistics& out) {
     if constexpr (has_one_pass<R, Terms>) {
-      if (classes < least_classes_of_one_pass) return false;
+      if (classes < least_classes_of_one_pass<T>) return false;
       if (two_passes_left_ > 0) {
         --two_passes_left_;
       } else if (OnePass<R, keeps, Terms::has_scores> pass(in_, waiting_, c, classes, first);
