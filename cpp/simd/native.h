@@ -411,6 +411,14 @@ CROSSENT_INLINE void store_brain(uint16_t* p, NativeF32 a) {
   store_words(p, (NativeI32)((Bits)select(equal(a, a), (NativeF32)rounded, (NativeF32)quiet_nan) >> 16));
 }
 
+// `value` is computed before this place, even if a branch behind it could do without.
+template <class Register>
+CROSSENT_INLINE void compute_here([[maybe_unused]] Register& value) {
+#if defined(__SSE2__)
+  asm volatile("" : "+v"(value));
+#endif
+}
+
 // Asks for a line of memory: past the outer caches (locality 0), into the second (2) or the first as well (3). Once
 // `value` is there, which its computation then waits for: left alone, compilers gather such requests, and many at once
 // fill the buffers that loads need too.

@@ -108,8 +108,9 @@ CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t c
       return part;
     }
   };
-  const auto take = [&](const auto& sums, [[maybe_unused]] auto used) __attribute__((always_inline)) {
-    if constexpr (std::is_same_v<decltype(sums), const GroupWithLeast<T>&>) {
+  const auto take = [&](auto sums, [[maybe_unused]] auto used) __attribute__((always_inline)) {
+    if constexpr (std::is_same_v<decltype(sums), GroupWithLeast<T>>) {
+      for (auto& part : sums.sum.part) compute_here(part);  // or the lines would be asked for all at once
       if (bits_of(less(sums.least, vanishing)) != 0) return false;
       row.least = min(sums.least, row.least);
     }
