@@ -157,6 +157,19 @@ CROSSENT_INLINE uint32_t bits_of(NativeMask64 m) { return (uint32_t)vaddvq_u64((
 #endif
 #endif
 
+// Of a register without nan.
+#if defined(__AVX512F__)
+CROSSENT_INLINE float largest_lane(NativeF32 a) { return _mm512_reduce_max_ps(a); }
+CROSSENT_INLINE double largest_lane(NativeF64 a) { return _mm512_reduce_max_pd(a); }
+#else
+template <class Register>
+CROSSENT_INLINE auto largest_lane(Register a) {
+  auto largest = a[0];
+  for (size_t i = 1; i < sizeof(a) / sizeof(a[0]); ++i) largest = a[i] > largest ? a[i] : largest;
+  return largest;
+}
+#endif
+
 // value · 2^exponent for a finite whole-numbered exponent: rounded once if the value is one of 2^-1 … 2^2 or nan, exact
 // if it and the result are normal.
 #if defined(__AVX512F__)

@@ -161,31 +161,23 @@ class OnePass {
   bool reduce_some(ptrdiff_t begin, ptrdiff_t end, Statistics& out) {
     Group<T, scores> group[most_groups];
     Vec<T> least = splat<T>(0);  // which changes no answer: `gap` exceeds `largest`
-    for (ptrdiff_t i = 0; i < width; ++i) {
-      Vec<T> largest = splat<T>(0);
-      if (i >= begin && i < end && !is_skipped(i)) {
-        const Extremes<T> extremes = groups_of_row(i, group + (i - begin) * groups_);
-        largest = extremes.largest;
-        least = min(extremes.least, least);
-        if constexpr (scores) count_greater(i, largest, out);
-      }
-      largest_.put(i, largest);
-    }
-    const Vec<T> largest = largest_.largest();
-    alignas(64) T least_lanes[width];
-    store(least_lanes, least);
-    least_ = fold<width>(least_lanes, [](T a, T b) { return a < b ? a : b; });
-    if (!are_ordinary<Bound>(largest, least_)) return false;
-
-    alignas(64) T maximum[width];
-    store(maximum, largest);
+    alignas(64) T maximum[width] = {};
     ptrdiff_t left = most_lanes;
     for (ptrdiff_t i = begin; i < end; ++i) {
       if (is_skipped(i)) continue;
+      const Extremes<T> extremes = groups_of_row(i, group + (i - begin) * groups_);
+      maximum[i] = largest_lane(extremes.largest);
+      least = min(extremes.least, least);
+      if constexpr (scores) count_greater(i, extremes.largest, out);
       out.maximum[first_ + i] = maximum[i];
       left = leave_maxima_out(i, maximum[i], group + (i - begin) * groups_, left, out);
       if (left < 0) return false;
     }
+    alignas(64) T least_lanes[width];
+    store(least_lanes, least);
+    least_ = fold<width>(least_lanes, [](T a, T b) { return a < b ? a : b; });
+    if (!are_ordinary<Bound>(load(maximum), least_)) return false;
+
     maximum_lanes_.sum_again();
     for (ptrdiff_t i = begin; i < end; ++i) {
       if (is_skipped(i)) continue;
@@ -235,7 +227,7 @@ class OnePass {
         waiting_.make_room(first_ + i, c_ + c, classes);
       }
       const Extremes<T> some =
-          row_groups<E, keeps, scores>(x + c, classes, group + c / group_classes, kept, ahead, waiting_);
+          row_groups<E, keeps, scores>(x + c, classes, group + c / group_classes, kept, ahead, waiting_, some_vanish_);
       all = {max(some.largest, all.largest), min(some.least, all.least)};
     }
     return all;
@@ -318,8 +310,9 @@ class OnePass {
   WaitingRows<T>& waiting_;
   const ptrdiff_t c_, classes_, groups_, first_, positions_;
   T least_ = 0;
+  bool some_vanish_ = false;
   RowTotals<T> totals_, gaps_, squares_;
-  RowLanes<T> largest_, ahead_;
+  RowLanes<T> ahead_;
   MaximumLanes<T, scores> maximum_lanes_;
 };
 

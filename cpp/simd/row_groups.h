@@ -81,11 +81,11 @@ struct GroupWithLeast {
 };
 
 // The groups of a row, one after another, with what `scores` need of them. With `keeps` every exp(x) goes to `kept` as
-// well.
+// well. `some_vanish`: it is likely that some logits do; what is said there afterwards is for the next row.
 template <class E, bool keeps, bool scores, class T>
 CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t classes, Group<T, scores>* group,
                                        [[maybe_unused]] T* kept, const BytesAhead& ahead,
-                                       [[maybe_unused]] WaitingRows<T>& waiting) {
+                                       [[maybe_unused]] WaitingRows<T>& waiting, bool& some_vanish) {
   const Vec<T> zero = splat<T>(0), vanishing = splat(Ordinary<T>::vanishing);
   Extremes<T> row = no_extremes<T>();
   ScoresOfGroup<T, group_terms> scores_of_group(vanishing);
@@ -135,7 +135,8 @@ CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t c
 
   ptrdiff_t c = 0;
   if constexpr (expects_none_to_vanish<E, scores>) {
-    c = each_whole_group<E, NoneVanishes>(x, c, classes, term, take);
+    if (!some_vanish) c = each_whole_group<E, NoneVanishes>(x, c, classes, term, take);
+    some_vanish = c + group_terms * lanes<T> <= classes;
   }
   c = each_whole_group<E>(x, c, classes, term, take);
   last_group<E>(x, c, classes, term, take);

@@ -132,6 +132,14 @@ CROSSENT_INLINE uint32_t bits_of(const Mask<T>& mask) {
   return bits;
 }
 
+// Of a vector without nan.
+template <class T>
+CROSSENT_INLINE T largest_lane(const Vec<T>& a) {
+  typename Vec<T>::Register largest = a.part[0];
+  for (int i = 1; i < parts; ++i) largest = max(largest, a.part[i]);
+  return largest_lane(largest);
+}
+
 // Which of two nan an operation keeps, and the sign of a new one, differ between CPUs: whatever may be nan goes through
 // this on its way out.
 template <class T>
