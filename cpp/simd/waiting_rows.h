@@ -47,6 +47,13 @@ class WaitingRows {
     };
   }
 
+  // Or `value` in every class.
+  void add_substitute(ptrdiff_t p, T value, T* y, ptrdiff_t classes) {
+    OutputRow<T> row = {};
+    row.own_gradient = value;
+    add(p, row, nullptr, y, classes, NoTerms{});
+  }
+
   // Before classes c, c + 1, … of position p are summed: what waits of them is written, with all of the positions
   // before. As a rule nothing does, and the caller's registers are left alone.
   CROSSENT_INLINE void make_room(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) {
@@ -94,8 +101,8 @@ class WaitingRows {
  private:
   struct Waiting {
     OutputRow<T> row;
-    const void* source;
-    const T* base;  // of targets by class, or null
+    const void* source;  // null for a substitute
+    const T* base;       // of targets by class, or null
     T* y;
     ptrdiff_t classes, position;
 
@@ -124,7 +131,9 @@ class WaitingRows {
   bool waits(ptrdiff_t p) const { return written_ < rows_ && row_[written_].position == p; }
 
   __attribute__((noinline)) void write_until(ptrdiff_t p, ptrdiff_t end) {
-    while (written_ < rows_ && row_[written_].position < p) write_piece(piece_classes<T>);
+    while (written_ < rows_ && (row_[written_].position < p || (waits(p) && !row_[written_].source))) {
+      write_piece(piece_classes<T>);
+    }
     while (waits(p) && class_ < end) write_piece(piece_classes<T>);
   }
 
@@ -146,13 +155,14 @@ class WaitingRows {
     const Waiting& w = row_[written_];
     T* const y = w.y + class_;
     const ptrdiff_t left = w.classes - class_, before = bytes_to_line(y) / (ptrdiff_t)sizeof(T);
+    const bool has_own_way = write_ && w.source;
     ptrdiff_t classes = left < wanted ? left / width * width : wanted;
     if (before != 0 || left < width) {
       classes = before == 0 || left < before ? left : before;
       T* const to = reinterpret_cast<T*>(shared_line_.room_for(y));
-      write_ ? write_(w, class_, classes, to, false) : store(to, kept_output(w, class_));
+      has_own_way ? write_(w, class_, classes, to, false) : store(to, kept_output(w, class_));
       shared_line_.add(classes * (ptrdiff_t)sizeof(T));
-    } else if (write_) {
+    } else if (has_own_way) {
       write_(w, class_, classes, y, true);
     } else {
       for (ptrdiff_t c = 0; c < classes; c += width) Plain::stream(y + c, kept_output(w, class_ + c));
@@ -164,8 +174,9 @@ class WaitingRows {
     is_in_groups_ = false;
   }
 
-  // A vector of output from kept terms, without targets by class.
+  // A vector of output from kept terms, without targets by class; or of a substitute.
   static CROSSENT_INLINE Vec<T> kept_output(const Waiting& w, ptrdiff_t c) {
+    if (!w.source) return splat(w.row.own_gradient);
     const Vec<T> value = min(splat(w.row.most), load(w.kept(c)) * splat(w.row.term_factor));
     return select(equal(lane_numbers<T>(), splat((T)(w.row.target - c))), splat(w.row.own_gradient), value);
   }

@@ -119,7 +119,7 @@ class SegmentWriter {
       if (is_kept(p)) return write_kept_row<Y>(row_of(p), in_.kept_row(p, 0), y, classes, terms, y_stride, streams);
     }
     if constexpr (rows_are_in_place<R, Terms>) {
-      if (!(coefficients_.substitute[p] >= is_computed)) {
+      if (has_substitute(p)) {
         write_substitute<Y>(y, classes, coefficients_.substitute[p]);
       } else if (!logarithm && coefficients_.term_factor[p] == 0) {
         write_unusual_row<R, Y>(x, y, classes, terms, references_, coefficients_, p);
@@ -133,6 +133,11 @@ class SegmentWriter {
   template <class O, bool logarithm>
   void add_waiting_row(ptrdiff_t p) {
     using Y = OutputInPlace<O>;
+    if constexpr (can_stream<Y>) {
+      if (has_substitute(p)) {
+        return waiting_.add_substitute(p, (T)coefficients_.substitute[p], output<Plain>(p, 0), problem_.classes);
+      }
+    }
     const auto add = [&]<class Terms>(const Terms& terms) {
       if constexpr (can_stream<Y> && !Terms::has_mass) {
         if constexpr (may_keep_terms<Terms> && !logarithm) {
@@ -156,10 +161,11 @@ class SegmentWriter {
   bool is_written_here(ptrdiff_t c) const { return first_class_ <= c && c < end_class_; }
 
   bool is_kept(ptrdiff_t p) const { return in_.kept_terms && kept_.factor[p] != 0; }
-  // Rows that wait are of one kind, unless there is but one of them.
+  bool has_substitute(ptrdiff_t p) const { return !(coefficients_.substitute[p] >= is_computed); }
+  // Rows that wait are of one kind, unless there is but one of them, or have a substitute.
   bool waits(ptrdiff_t p) const {
-    if (!in_.rows_wait() || coefficients_.most_substitute != is_computed) return false;
-    if (!(coefficients_.substitute[p] >= is_computed)) return false;
+    if (!in_.rows_wait() || coefficients_.most_substitute == may_be_nan) return false;
+    if (has_substitute(p)) return true;
     if (is_kept(p) || (in_.kept_terms && problem_.classes <= chunk_classes)) return is_kept(p);
     return !is_half && (problem_.operation == Operation::log_softmax || coefficients_.term_factor[p] != 0);
   }
