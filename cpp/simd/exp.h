@@ -134,7 +134,7 @@ template <class T>
 CROSSENT_INLINE Vec<T> reduce(const Vec<T>& x, const Vec<T>& steps, T unit = 1) {
   using C = ExpConstants<T>;
   if constexpr (!has_fma && sizeof(T) == 4) {  // in doubles, where the product is exact
-    const Vec<double> step = splat(0x1.62e42fefa39efp-1 / C::steps);
+    const Vec<double> step = splat(0x1.62e42fefa39efp-1 / C::steps * unit);
     Vec<double> x_low, x_high, steps_low, steps_high;
     widen(x, x_low, x_high);
     widen(steps, steps_low, steps_high);
@@ -167,7 +167,7 @@ CROSSENT_INLINE Vec<T> exp_in_range(const Vec<T>& x) {
   using C = ExpConstants<T>;
   if constexpr (!scales_in_one_instruction) {
     return normal_exp(x, splat(C::shifter));
-  } else if constexpr (sizeof(T) == 4) {  // the exponent is n + j / 8, of which the instruction takes n
+  } else if constexpr (sizeof(T) == 4) {  // the exponent is n + j / 8, whose floor the instruction takes
     const Vec<T> shifter = splat(C::shifter / C::steps), shifted = fma(x, splat(C::steps_per_unit / C::steps), shifter);
     const Vec<T> exponent = shifted - shifter;
     const Vec<T> power = each_part<Vec<T>>(CROSSENT_EACH(i) { return one_of_eight(C::whole_power, shifted.part[i]); });
@@ -179,7 +179,7 @@ CROSSENT_INLINE Vec<T> exp_in_range(const Vec<T>& x) {
   }
 }
 
-// The same, or 0 for x below `lower`. Types float, double; maximum error scaled_exp_ulp for |x| <= 2^17.
+// normal_exp(x, shifter), or 0 for x below `lower`. Types float, double; maximum error scaled_exp_ulp for |x| <= 2^17.
 [[maybe_unused]] constexpr double scaled_exp_ulp = 1.0;
 template <class T>
 CROSSENT_INLINE_LARGE Vec<T> scaled_exp(const Vec<T>& x, const Vec<T>& lower, const Vec<T>& shifter) {

@@ -173,7 +173,7 @@ CROSSENT_INLINE auto largest_lane(Register a) {
 // value · 2^exponent for a finite whole-numbered exponent: rounded once if the value is one of 2^-1 … 2^2 or nan, exact
 // if it and the result are normal.
 #if defined(__AVX512F__)
-constexpr bool scales_in_one_instruction = true;  // which takes the whole part of any exponent
+constexpr bool scales_in_one_instruction = true;  // which takes the floor of any exponent
 CROSSENT_INLINE NativeF32 scale_by_power_of_two(NativeF32 value, NativeF32 exponent) {
   return _mm512_scalef_ps(value, exponent);
 }
@@ -424,7 +424,7 @@ CROSSENT_INLINE void store_brain(uint16_t* p, NativeF32 a) {
   store_words(p, (NativeI32)((Bits)select(equal(a, a), (NativeF32)rounded, (NativeF32)quiet_nan) >> 16));
 }
 
-// `value` is computed before this place, even if a branch behind it could do without.
+// On x86, `value` is computed before this place, even if a branch behind it could do without.
 template <class Register>
 CROSSENT_INLINE void compute_here([[maybe_unused]] Register& value) {
 #if defined(__SSE2__)

@@ -27,7 +27,7 @@ CROSSENT_INLINE Vec<typename E::Real> row_maxima(const typename E::Storage* x, p
 
 // Goes through the groups of a row: what term(lanes, c, v, present) makes of the v-th vector from class c on, summed
 // over the group, to take(sum, vectors), vectors being a constant where it is group_terms. Absent classes are -inf.
-// First whole groups from class c on, as long as they are taken; returns where that ends.
+// First whole groups from class c on, as long as take() returns true; returns where that ends.
 using whole_group = std::integral_constant<ptrdiff_t, group_terms>;
 template <class E, class Present = FirstLanes, class Term, class Take>
 CROSSENT_INLINE ptrdiff_t each_whole_group(const typename E::Storage* x, ptrdiff_t c, ptrdiff_t classes,
@@ -41,6 +41,7 @@ CROSSENT_INLINE ptrdiff_t each_whole_group(const typename E::Storage* x, ptrdiff
   return c;
 }
 
+// term() as a function of v, for a group of which not all classes need be present.
 template <class E, class Term>
 CROSSENT_INLINE auto present_terms(const typename E::Storage* x, ptrdiff_t c, const Term& term,
                                    const FirstVectors<typename E::Real, group_terms>& present) {

@@ -37,7 +37,7 @@ struct GroupPart {
   }
 };
 
-// The largest logit of a row, and the least that doesn't vanish; nan in neither.
+// The largest logit of a row, and the least that doesn't vanish; nan in neither, but in the row's sum.
 template <class T>
 struct Extremes {
   Vec<T> largest, least;
@@ -76,12 +76,12 @@ template <class T>
 struct GroupWithLeast {
   Vec<T> sum, maximum, least;
   friend CROSSENT_INLINE GroupWithLeast operator+(const GroupWithLeast& a, const GroupWithLeast& b) {
-    return {a.sum + b.sum, max(a.maximum, b.maximum), min(b.least, a.least)};
+    return {a.sum + b.sum, max(a.maximum, b.maximum), min(a.least, b.least)};
   }
 };
 
 // The groups of a row, one after another, with what `scores` need of them. With `keeps` every exp(x) goes to `kept` as
-// well. `some_vanish`: it is likely that some logits do; what is said there afterwards is for the next row.
+// well. `some_vanish`: it is likely that some logits do, since some of a row before did.
 template <class E, bool keeps, bool scores, class T>
 CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t classes, Group<T, scores>* group,
                                        [[maybe_unused]] T* kept, const BytesAhead& ahead,
@@ -136,7 +136,7 @@ CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t c
   ptrdiff_t c = 0;
   if constexpr (expects_none_to_vanish<E, scores>) {
     if (!some_vanish) c = each_whole_group<E, NoneVanishes>(x, c, classes, term, take);
-    some_vanish = c + group_terms * lanes<T> <= classes;
+    some_vanish = some_vanish || c + group_terms * lanes<T> <= classes;
   }
   c = each_whole_group<E>(x, c, classes, term, take);
   last_group<E>(x, c, classes, term, take);

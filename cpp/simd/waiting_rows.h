@@ -22,7 +22,8 @@ class WaitingRows {
 
  public:
   // The row of position p of a batch, of `classes` classes, to be written to y: from the terms that are kept of it, or
-  // from its logits, which have to stay as they are until then. All rows that wait at a time are made in the same way.
+  // from its logits, which have to stay as they are until then. All rows that wait at a time are made in the same way,
+  // but for those with a substitute.
   template <class Terms>
   void add_kept(ptrdiff_t p, const OutputRow<T>& row, const T* kept, T* y, ptrdiff_t classes, const Terms& terms) {
     add(p, row, kept, y, classes, terms);
@@ -47,7 +48,7 @@ class WaitingRows {
     };
   }
 
-  // Or `value` in every class.
+  // The same for a row with `value` in every class.
   void add_substitute(ptrdiff_t p, T value, T* y, ptrdiff_t classes) {
     OutputRow<T> row = {};
     row.own_gradient = value;
@@ -101,7 +102,7 @@ class WaitingRows {
  private:
   struct Waiting {
     OutputRow<T> row;
-    const void* source;  // null for a substitute
+    const void* source;  // null for a substitute, which is in row.own_gradient
     const T* base;       // of targets by class, or null
     T* y;
     ptrdiff_t classes, position;

@@ -162,7 +162,8 @@ class SegmentWriter {
 
   bool is_kept(ptrdiff_t p) const { return in_.kept_terms && kept_.factor[p] != 0; }
   bool has_substitute(ptrdiff_t p) const { return !(coefficients_.substitute[p] >= is_computed); }
-  // Rows that wait are of one kind, unless there is but one of them, or have a substitute.
+  // Rows that wait are of one kind, unless there is but one of them, or have a substitute. Half precision doesn't
+  // stream.
   bool waits(ptrdiff_t p) const {
     if (!in_.rows_wait() || coefficients_.most_substitute == may_be_nan) return false;
     if (has_substitute(p)) return true;
