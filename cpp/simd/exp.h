@@ -161,7 +161,8 @@ CROSSENT_INLINE Vec<T> normal_exp(const Vec<T>& x, const Vec<T>& shifter) {
   return times_exp<ExpConstants<T>>(power_of_steps(shifted), reduce(x, steps));
 }
 
-// normal_exp(x) for an exponent of 0, bit for bit, in fewer steps where there is an instruction that scales.
+// exp(x) in fewer steps where there is an instruction that scales. Bit for bit what normal_exp(x) is for an exponent of
+// 0 as long as no step of that is denormal, as for the ordinary logits of row_groups.h.
 template <class T>
 CROSSENT_INLINE Vec<T> exp_in_range(const Vec<T>& x) {
   using C = ExpConstants<T>;

@@ -33,15 +33,16 @@ long double exact_exp(double x, double n) {
   return std::exp(static_cast<long double>(static_cast<Quad>(x) - static_cast<Quad>(n) * ln2));
 }
 
-// Infinite if exp_in_range(x) differs from what the general way makes of logits that are in range.
+// Infinite if exp_in_range(x) differs from normal_exp(x) for an ordinary logit, see row_groups.h.
 template <class T>
 long double difference_in_range(const T* x) {
-  constexpr T range = sizeof(T) == 4 ? 80 : 680;
+  constexpr T least = sizeof(T) == 4 ? -69 : -670, largest = sizeof(T) == 4 ? 80 : 680;
   T result[lanes<T>], general[lanes<T>];
   store(result, exp_in_range(load(x)));
   store(general, normal_exp(load(x), splat<T>(ExpConstants<T>::shifter)));
   for (int i = 0; i < lanes<T>; ++i) {
-    if (std::fabs(x[i]) <= range && __builtin_memcmp(&result[i], &general[i], sizeof(T)) != 0) return INFINITY;
+    const bool is_ordinary = least <= x[i] && x[i] <= largest;
+    if (is_ordinary && __builtin_memcmp(&result[i], &general[i], sizeof(T)) != 0) return INFINITY;
   }
   return 0;
 }
