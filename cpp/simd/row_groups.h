@@ -66,7 +66,7 @@ struct Group<T, true> : GroupPart<T> {
 };
 
 // Whether rows are summed as if no logit vanished until there is a group in which one does: a comparison less for each
-// vector, which takes some 8 % off the time of floats. Not worth its code where logits are converted.
+// vector, which takes some 8 % off the time of floats. Left out where logits are converted, to save its code.
 template <class E, bool scores>
 constexpr bool expects_none_to_vanish = !scores && sizeof(typename E::Storage) >= 4;
 struct NoneVanishes : FirstLanes {};

@@ -131,6 +131,7 @@ class WaitingRows {
 
   bool waits(ptrdiff_t p) const { return written_ < rows_ && row_[written_].position == p; }
 
+  // A substitute isn't written class by class: nothing is put where its terms would be.
   __attribute__((noinline)) void write_until(ptrdiff_t p, ptrdiff_t end) {
     while (written_ < rows_ && (row_[written_].position < p || (waits(p) && !row_[written_].source))) {
       write_piece(piece_classes<T>);

@@ -10,6 +10,7 @@
 
 #include "../../cpp/simd/exp.h"
 #include "../../cpp/simd/log.h"
+#include "../../cpp/simd/row_groups.h"
 
 using namespace crossent::CROSSENT_ISA;
 
@@ -33,15 +34,14 @@ long double exact_exp(double x, double n) {
   return std::exp(static_cast<long double>(static_cast<Quad>(x) - static_cast<Quad>(n) * ln2));
 }
 
-// Infinite if exp_in_range(x) differs from normal_exp(x) for an ordinary logit, see row_groups.h.
+// Infinite if exp_in_range(x) differs from normal_exp(x) for an ordinary logit.
 template <class T>
 long double difference_in_range(const T* x) {
-  constexpr T least = sizeof(T) == 4 ? -69 : -670, largest = sizeof(T) == 4 ? 80 : 680;
   T result[lanes<T>], general[lanes<T>];
   store(result, exp_in_range(load(x)));
   store(general, normal_exp(load(x), splat<T>(ExpConstants<T>::shifter)));
   for (int i = 0; i < lanes<T>; ++i) {
-    const bool is_ordinary = least <= x[i] && x[i] <= largest;
+    const bool is_ordinary = Ordinary<T>::least <= x[i] && x[i] <= Ordinary<T>::largest;
     if (is_ordinary && __builtin_memcmp(&result[i], &general[i], sizeof(T)) != 0) return INFINITY;
   }
   return 0;
