@@ -19,17 +19,15 @@ class Limit(NamedTuple):
 
 def default_limit(root: str = "/") -> Limit | None:
     """Return the least of affinity and quota; None where OMP_NUM_THREADS says how many, or the system doesn't."""
-    if _omp_num_threads() is not None:
+    if omp_num_threads() is not None:
         return None
     return min(filter(None, (_affinity(), cgroup_quota(root))), default=None)
 
 
-def _omp_num_threads() -> int | None:
+def omp_num_threads() -> int | None:
     """Return the number for the outermost level, as OpenMP takes it; None if it isn't set or isn't understood."""
-    try:
-        number = int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0])
-    except ValueError:
-        return None
+    word = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip().removeprefix("+")
+    number = int(word) if word.isdecimal() and len(word) < 20 else 0
     return number if number > 0 else None
 
 

@@ -1,7 +1,6 @@
 """Threads, and what this build is and runs on."""
 
 import operator
-import os
 from typing import Any
 
 import numpy as np
@@ -146,4 +145,4 @@ def _source_of(threads: int) -> str:
         return "a build without OpenMP"
     if _limit_from is not None and _core.get_thread_limit() == threads:
         return _limit_from
-    return "OMP_NUM_THREADS" if "OMP_NUM_THREADS" in os.environ else "OpenMP"
+    return "OpenMP" if _cpus.omp_num_threads() is None else "OMP_NUM_THREADS"
