@@ -31,9 +31,12 @@ struct Problem {
   const void* base;      // by class, float or double as the logits are computed; null means 0
   const void* factor;    // likewise; null unless targets are probabilities
   double unit;
-  double base_sum;          // over the classes
-  const double* base_sums;  // over each chunk of them
-  bool base_is_zero;        // every base_c is 0
+  double base_sum;    // over the classes
+  bool base_is_zero;  // every base_c is 0
+  double base_unit;
+  const void* base_units;   // base in units of base_unit, likewise: sums are made of these
+  bool base_units_are_one;  // all of them
+  const double* base_sums;  // of base_units over each chunk of classes
   bool gradient_is_zero;    // the mean's denominator is 0
   bool losses_are_f64;
   double temperature;  // what the logits are divided by first; 1 where there is an output

@@ -84,12 +84,16 @@ double unit_of_weights(const CrossEntropyCall& call) {
 // base_c and factor_c of kernels.h, in the type the logits are computed in.
 template <class T>
 struct ClassTerms {
-  std::vector<T> base, factor;
+  std::vector<T> base, factor, units;
   std::vector<double> base_sums;
 
   ClassTerms(const CrossEntropyCall& call, Problem& problem) {
     const bool has_probabilities = call.probabilities.data != nullptr;
     if (!has_probabilities && call.label_smoothing == 0) return;
+    if (!has_probabilities && !call.weight) {
+      set_equal(call, problem);
+      return;
+    }
     const auto classes = static_cast<size_t>(call.classes);
     base.resize(classes);
     if (has_probabilities) factor.resize(classes);
@@ -110,6 +114,29 @@ struct ClassTerms {
     problem.base = base.data();
     problem.factor = has_probabilities ? factor.data() : nullptr;
     problem.base_sum = sum.total();
+    problem.base_unit = 1;
+    problem.base_units = base.data();
+    problem.base_sums = base_sums.data();
+  }
+
+ private:
+  // The units are 1, whose multiples need not be computed; for double less by a power of two, that no sum overflows.
+  void set_equal(const CrossEntropyCall& call, Problem& problem) {
+    constexpr bool is_float = sizeof(T) == sizeof(float);
+    const auto classes = static_cast<double>(call.classes);
+    const double unit = is_float ? 1 : std::ldexp(1.0, -std::ilogb(classes));
+    const T share = static_cast<T>(call.label_smoothing / classes);
+    base.assign(static_cast<size_t>(call.classes), share);
+    units.assign(static_cast<size_t>(call.classes), static_cast<T>(unit));
+    for (ptrdiff_t c = 0; c < call.classes; c += chunk_classes) {
+      base_sums.push_back(static_cast<double>(std::min(chunk_classes, call.classes - c)) * unit);
+    }
+    problem.base = base.data();
+    problem.base_sum = static_cast<double>(share) * classes;
+    problem.base_is_zero = share == 0;
+    problem.base_unit = static_cast<double>(share) / unit;
+    problem.base_units = units.data();
+    problem.base_units_are_one = is_float;
     problem.base_sums = base_sums.data();
   }
 };

@@ -71,9 +71,19 @@ def score(logits: Array, target: Array) -> list[Array]:
     return [np.asarray(columns[name]) for name in sorted(columns)]
 
 
+def losses_and_gradients(logits: Array, target: Array, **options: Any) -> list[Array]:
+    loss, grad = crossent.cross_entropy_with_grad(logits, target, reduction="none", **options)
+    return [np.asarray(loss), np.ascontiguousarray(grad)]
+
+
 def results(logits: Array, target: Array) -> list[Array]:
-    loss, grad = crossent.cross_entropy_with_grad(logits, target, reduction="none")
-    return [np.asarray(loss), np.ascontiguousarray(grad), *score(logits, target)]
+    weight = np.arange(logits.shape[1]) % 5 / 2  # every fifth class has none
+    return [
+        *losses_and_gradients(logits, target),
+        *losses_and_gradients(logits, target, label_smoothing=0.1),
+        *losses_and_gradients(logits, target, label_smoothing=0.1, weight=weight),
+        *score(logits, target),
+    ]
 
 
 @pytest.mark.usefixtures("instruction_set")
@@ -123,6 +133,16 @@ def test_rows_near_the_bounds(dtype: str, classes: int, smoothing: float) -> Non
             assert mean == crossent.cross_entropy(
                 np.asfortranarray(rows[i : i + 1]), target[i : i + 1], label_smoothing=smoothing
             )
+
+
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("scale", [1e-3, 1e-30, 1e-38, 1e-45, 1e-306, 1e-315])
+def test_tiny_gaps_of_label_smoothing(dtype: str, scale: float) -> None:
+    rows = (np.random.default_rng(0).normal(size=(16, 300)) * scale).astype(dtype)
+    target = np.arange(16) * 19
+    for ours, others in zip(results(rows, target), results(np.asfortranarray(rows), target), strict=True):
+        assert ours.tobytes() == others.tobytes()
 
 
 @pytest.mark.usefixtures("instruction_set")

@@ -76,6 +76,17 @@ def test_the_largest_values_do_not_overflow_the_reductions() -> None:
     assert crossent.cross_entropy(logits, np.ones(8, int)) == pytest.approx(largest)
 
 
+@pytest.mark.parametrize("classes", [50, 5000, 40_000])
+def test_label_smoothing_of_the_largest_values(instruction_set: str, dtype: cases.Tolerance, classes: int) -> None:
+    """A mean of gaps that are near the largest number, whose sum would be beyond it."""
+    gap = float(cases.finfo(dtype.dtype).max) / 2
+    for arrange in (np.ascontiguousarray, np.asfortranarray):
+        logits = arrange(np.full((3, classes), -gap / 2).astype(dtype.dtype))
+        logits[:, 7] = gap / 2
+        loss = crossent.cross_entropy(logits, np.full(3, 7), label_smoothing=0.1)
+        assert loss == pytest.approx(0.1 * gap * ((classes - 1) / classes), rel=1e-6)
+
+
 @pytest.mark.parametrize("classes", [1, 5, 100, 5000])
 def test_denormal_logits(instruction_set: str, dtype: cases.Tolerance, classes: int) -> None:
     """They count as what they are, about 0."""

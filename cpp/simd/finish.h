@@ -100,7 +100,7 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
       }
       if (has_index) {
         const Vec<double> logit = load(targets.logit + p), share = load(targets.share + p);
-        if (has_base) linear = load(s.linear + p) * splat(linear_unit);
+        if (has_base) linear = load(s.linear + p) * splat(linear_unit * problem.base_unit);
         mass = share + splat(problem.base_sum);
         const ExactSum gap = two_sum(logit, zero - maximum);  // x_y - M, to twice the precision
         linear = linear + select(equal(share, zero), zero, share * (zero - gap.sum));

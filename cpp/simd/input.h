@@ -32,6 +32,9 @@ constexpr bool rows_are_in_place =
 // Whether the terms that have been summed may be kept for the output.
 template <class Terms>
 constexpr bool may_keep_terms = !CROSSENT_IS_SMALL && !Terms::has_scores && !Terms::has_mass;
+// The same code then does either, which takes half as much of it: where there are terms to keep is asked for each.
+template <class Terms>
+constexpr bool keeps_at_run_time = may_keep_terms<Terms> && Terms::present;
 
 // A target's class, counted from the first of a chunk on, where it may be outside, and its logit.
 template <class T>
@@ -145,7 +148,9 @@ class SegmentInput {
   }
 
   // Where the terms of a row are kept, and where those of the batch before may still wait.
-  T* kept_row(ptrdiff_t p, ptrdiff_t c) const { return kept_terms + p * padded_classes(problem.classes) + c; }
+  T* kept_row(ptrdiff_t p, ptrdiff_t c) const {
+    return kept_terms ? kept_terms + p * padded_classes(problem.classes) + c : nullptr;
+  }
 
   // What will be read after classes c, c + 1, … of the `count` positions that go with position p: the same classes of
   // the position after them, or the next chunk of a long row.
@@ -165,7 +170,7 @@ class SegmentInput {
     if (problem.factor) {
       use(ProbabilityTerms<T>{base, static_cast<const T*>(problem.factor), probability, class_stride});
     } else if (base && !problem.base_is_zero) {
-      use(BaseTerms<T>{base});
+      use(BaseTerms<T>{base, static_cast<const T*>(problem.base_units), problem.base_units_are_one});
     } else {
       use(NoTerms{});
     }

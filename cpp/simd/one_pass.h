@@ -7,90 +7,21 @@
 // vanishes there or the other way round, and while nothing on the way to one is rounded as a denormal: see Ordinary.
 #pragma once
 
+#include "linear_sums.h"
+#include "maximum_lanes.h"
 #include "rank.h"
-#include "row_groups.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-// In cache it takes a quarter (double) to a third (float) off the time of 1000 classes, but for AVX2 only of floats,
-// and little of scores.
+// In cache it takes a fifth to a quarter off the time of 1000 classes, with AVX2 of plain floats alone.
 template <class E, class Terms>
-constexpr bool has_one_pass = (Terms::is_plain || Terms::has_scores) &&
-                              (parts == 1 || (parts == 2 && sizeof(typename E::Storage) == 4 && Terms::is_plain));
+constexpr bool has_one_pass =
+    !Terms::has_mass && (parts == 1 || (parts == 2 && sizeof(typename E::Storage) == 4 && Terms::is_plain));
 
 // Rows of fewer take longer so.
 template <class T>
 constexpr ptrdiff_t least_classes_of_one_pass = sizeof(T) == 4 ? 256 : 128;
-
-// Lanes of groups that hold their row's maximum, up to a vector of them, to be summed again without it. With `scores`
-// the maximum's place is found on the way.
-template <class T, bool scores>
-class MaximumLanes {
- public:
-  bool are_full() const { return used_ == lanes<T>; }
-
-  // A lane of a group of `classes` classes of position p, from class c at x on: its sums are to be mended.
-  template <class E>
-  void put(const typename E::Storage* x, ptrdiff_t c, ptrdiff_t classes, T maximum, Group<T, scores>& group,
-           ptrdiff_t lane, Statistics& out, ptrdiff_t p) {
-    for (int v = 0; v < group_terms; ++v) {
-      x_[v][used_] = v * lanes<T> < classes ? load_one<E>(x + v * lanes<T>) : -(T)__builtin_inf();
-    }
-    maximum_[used_] = maximum;
-    sum_[used_] = reinterpret_cast<T*>(&group.sum) + lane;
-    count_[used_] = out.count + p;
-    if constexpr (scores) {
-      squares_[used_] = reinterpret_cast<T*>(&group.squares) + lane;
-      place_[used_] = out.place + p;
-      first_class_[used_] = c;
-    }
-    ++used_;
-  }
-
-  __attribute__((noinline)) void sum_again() {
-    const Vec<T> zero = splat<T>(0), one = splat<T>(1), maximum = load(maximum_);
-    Vec<T> count = zero, square = zero, place = splat<T>(group_terms);
-    const Vec<T> sum = tree_sum<group_terms>(CROSSENT_EACH(v) {
-      const Vec<T> x = load(x_[v]);
-      const auto is_maximum = equal(x, maximum);
-      count = count + select(is_maximum, one, zero);
-      const Vec<T> e = select(not_less(x, splat(Ordinary<T>::vanishing)), exp_in_range(x), zero);
-      const Vec<T> rest = select(is_maximum, zero, e);
-      if constexpr (scores) {
-        square = fma(rest, rest, square);
-        place = min(select(is_maximum, splat<T>(v), place), place);
-      }
-      return rest;
-    });
-    put_back(sum, sum_);
-    if constexpr (scores) put_back(square, squares_);
-    alignas(64) T counts[lanes<T>], places[lanes<T>];
-    store(counts, count);
-    store(places, place);
-    for (int i = 0; i < used_; ++i) {
-      *count_[i] += counts[i];
-      if constexpr (scores) {
-        const double found = (double)(first_class_[i] + (ptrdiff_t)places[i] * lanes<T>);
-        *place_[i] = found < *place_[i] ? found : *place_[i];
-      }
-    }
-    used_ = 0;
-  }
-
- private:
-  void put_back(const Vec<T>& sums, T* const (&to)[lanes<T>]) const {
-    alignas(64) T sum[lanes<T>];
-    store(sum, sums);
-    for (int i = 0; i < used_; ++i) *to[i] = sum[i];
-  }
-
-  alignas(64) T x_[group_terms][lanes<T>] = {}, maximum_[lanes<T>] = {};
-  T *sum_[lanes<T>], *squares_[lanes<T>];
-  double *count_[lanes<T>], *place_[lanes<T>];
-  ptrdiff_t first_class_[lanes<T>];
-  int used_ = 0;
-};
 
 // Whether positions can be summed in one pass whose largest logits, and the least of all of them, these are.
 template <class Bound, class T>
@@ -101,11 +32,11 @@ CROSSENT_INLINE bool are_ordinary(const Vec<T>& largest, T least) {
   return others == 0 && least >= Bound::least;
 }
 
-// reduce_rows() for ordinary logits without targets by class, for scores with rank_rows(). Where terms are kept, their
-// unit is 1.
-template <class E, bool keeps, bool scores>
+// reduce_rows() for ordinary logits, for scores with rank_rows(). Where terms are kept, their unit is 1.
+template <class E, bool keeps, class Terms>
 class OnePass {
   using T = typename E::Real;
+  static constexpr bool scores = Terms::has_scores;
   using Bound = Ordinary<T, scores>;
   static constexpr ptrdiff_t width = lanes<T>, group_classes = width * group_terms;
   // Of the rows taken together, which leave room for them in the first cache; or of one long row.
@@ -113,8 +44,10 @@ class OnePass {
   static constexpr ptrdiff_t most_groups = groups_at_once < groups_of_chunk ? groups_of_chunk : groups_at_once;
 
  public:
-  OnePass(const SegmentInput<T>& in, WaitingRows<T>& waiting, ptrdiff_t c, ptrdiff_t classes, ptrdiff_t first)
+  OnePass(const SegmentInput<T>& in, const Terms& terms, WaitingRows<T>& waiting, ptrdiff_t c, ptrdiff_t classes,
+          ptrdiff_t first)
       : in_(in),
+        terms_(terms.from_class(c)),
         waiting_(waiting),
         c_(c),
         classes_(classes),
@@ -130,6 +63,7 @@ class OnePass {
     const ptrdiff_t rows = groups_at_once / groups_, at_once = rows < 1 ? 1 : rows < width ? rows : width;
     for (ptrdiff_t i = 0; i < width; ++i) {
       totals_.put(i, Accumulator<T>::of_nothing());
+      if constexpr (Terms::present) linear_.put(i, Accumulator<T>::of_nothing());
       if constexpr (scores) {
         out.place[first_ + i] = is_skipped(i) ? 0 : (double)in_.problem.classes;
         out.ahead[first_ + i] = 0;
@@ -145,6 +79,7 @@ class OnePass {
     }
     refer_to_maxima<T>(out, references, first_);
     totals_.take(out.rest + first_);
+    if constexpr (Terms::present) linear_.take(out.linear + first_);
     if constexpr (scores) {
       gaps_.take(out.gaps + first_);
       squares_.take(out.squares + first_);
@@ -162,17 +97,21 @@ class OnePass {
     Group<T, scores> group[most_groups];
     Vec<T> least = splat<T>(0);  // which changes no answer: `gap` exceeds `largest`
     alignas(64) T maximum[width] = {};
-    ptrdiff_t left = most_lanes;
+    ptrdiff_t before = -1;  // the row before: by now its maximum is there, and nothing has to wait for it
+    lanes_left_ = most_lanes;
     for (ptrdiff_t i = begin; i < end; ++i) {
       if (is_skipped(i)) continue;
       const Extremes<T> extremes = groups_of_row(i, group + (i - begin) * groups_);
+      if (Terms::present && bits_of(equal(extremes.least, splat(-(T)__builtin_inf()))) != 0) return false;
       maximum[i] = largest_lane(extremes.largest);
       least = min(extremes.least, least);
       if constexpr (scores) count_greater(i, extremes.largest, out);
       out.maximum[first_ + i] = maximum[i];
-      left = leave_maxima_out(i, maximum[i], group + (i - begin) * groups_, left, out);
-      if (left < 0) return false;
+      if (before >= 0) use_maximum(before, maximum[before], group + (before - begin) * groups_, out);
+      before = i;
     }
+    if (before >= 0) use_maximum(before, maximum[before], group + (before - begin) * groups_, out);
+    if (lanes_left_ < 0) return false;
     alignas(64) T least_lanes[width];
     store(least_lanes, least);
     least_ = fold<width>(least_lanes, [](T a, T b) { return a < b ? a : b; });
@@ -227,7 +166,7 @@ class OnePass {
         waiting_.make_room(first_ + i, c_ + c, classes);
       }
       const Extremes<T> some =
-          row_groups<E, keeps, scores>(x + c, classes, group + c / group_classes, kept, ahead, waiting_, some_vanish_);
+          row_groups<E, keeps, Terms>(x + c, classes, group + c / group_classes, kept, ahead, waiting_, some_vanish_);
       all = {max(some.largest, all.largest), min(some.least, all.least)};
     }
     return all;
@@ -261,11 +200,16 @@ class OnePass {
     out.ahead[p] = is_first ? 0 : (double)count_ahead<E>(row(i), classes_, own).total();
   }
 
-  ptrdiff_t leave_maxima_out(ptrdiff_t i, T maximum, Group<T, scores>* group, ptrdiff_t left, Statistics& out) {
+  void use_maximum(ptrdiff_t i, T maximum, Group<T, scores>* group, Statistics& out) {
+    leave_maxima_out(i, maximum, group, out);
+    if constexpr (Terms::present) linear_.put(i, linear_sums<E>(row(i), classes_, maximum, terms_));
+  }
+
+  void leave_maxima_out(ptrdiff_t i, T maximum, Group<T, scores>* group, Statistics& out) {
     const Vec<T> all_maximum = splat(maximum);
     const auto found_in = [&](ptrdiff_t g) { return bits_of(equal(group[g].maximum, all_maximum)); };
     const auto leave_out = [&](ptrdiff_t g, uint32_t found) {
-      for (; found != 0 && --left >= 0; found &= found - 1) {
+      for (; found != 0 && --lanes_left_ >= 0; found &= found - 1) {
         const ptrdiff_t lane = __builtin_ctz(found), c = g * group_classes + lane;
         if (maximum_lanes_.are_full()) maximum_lanes_.sum_again();
         maximum_lanes_.template put<E>(row(i) + c, c_ + c, classes_ - c, maximum, group[g], lane, out, first_ + i);
@@ -282,7 +226,6 @@ class OnePass {
     }
     for (ptrdiff_t g = 0; groups_found > 1 && g < last; ++g) leave_out(g, found_in(g));
     leave_out(last, found_last);
-    return left;
   }
 
   // From units of 1 to those of reduce_rows(); false if there was nan among the logits.
@@ -307,11 +250,13 @@ class OnePass {
   static constexpr ptrdiff_t most_lanes = 4 * width;
 
   const SegmentInput<T>& in_;
+  const Terms terms_;  // from the first class on
   WaitingRows<T>& waiting_;
   const ptrdiff_t c_, classes_, groups_, first_, positions_;
   T least_ = 0;
+  ptrdiff_t lanes_left_ = 0;  // that may be summed again
   bool some_vanish_ = false;
-  RowTotals<T> totals_, gaps_, squares_;
+  RowTotals<T> totals_, linear_, gaps_, squares_;
   RowLanes<T> ahead_;
   MaximumLanes<T, scores> maximum_lanes_;
 };

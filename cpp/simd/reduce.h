@@ -101,11 +101,13 @@ CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::
   const auto term = [&](Vec<T> x_lanes, ptrdiff_t c, int v, FirstLanes present) __attribute__((always_inline)) {
     prefetch_with<E, 3>(x_lanes, next + c, v, 0);
     Vec<T> t = {};
-    if constexpr (Terms::present) t = terms.along_classes(c + v * lanes<T>, present);
+    if constexpr (Terms::present) t = terms.units_along_classes(c + v * lanes<T>, present);
     return terms_of(x_lanes, t, reference, sums,
                     [&]([[maybe_unused]] const Vec<T>& e, const Vec<T>& rest, const Vec<T>& shifted)
                         __attribute__((always_inline)) {
-                          if constexpr (keeps) store(kept + c + v * lanes<T>, e);
+                          if constexpr (keeps) {
+                            if (!keeps_at_run_time<Terms> || kept) store(kept + c + v * lanes<T>, e);
+                          }
                           if constexpr (Terms::has_scores) scores.put(v, rest, max(reference.lower, shifted));
                         });
   };
@@ -233,7 +235,7 @@ void reduce_few_columns(const typename E::Storage* x, ptrdiff_t class_stride, pt
                           };
     for (ptrdiff_t c = 0; c < classes; ++c) {
       Vec<T> t = {};
-      if constexpr (Terms::present) t = terms.along_positions(c, p, left);
+      if constexpr (Terms::present) t = terms.units_along_positions(c, p, left);
       const auto term = terms_of(load_column<E>(x + c * class_stride + p, present), t, reference, sums, keep);
       add_group(term, reference, scores, 1, sums);
     }
@@ -292,7 +294,7 @@ void reduce_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptrdif
         const auto group = sum_of_present<group_terms>(used, [&](int v) __attribute__((always_inline)) {
           const ptrdiff_t k = c + v * width;
           Vec<T> t = {};
-          if constexpr (Terms::present) t = terms.along_positions(k, p, present);
+          if constexpr (Terms::present) t = terms.units_along_positions(k, p, present);
           Vec<T> value = load_partial<E>(x + k * class_stride + p, present, 0);
           prefetch_beside<2>(value.part[0], ahead.take());
           return terms_of(value, t, reference, sums,

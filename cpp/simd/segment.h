@@ -180,9 +180,11 @@ class SegmentKernel {
     const auto reduce = [&]<class Terms>(const Terms& terms) {
       if constexpr (rows_are_in_place<R, Terms>) {
         if constexpr (may_keep_terms<Terms>) {
-          if (in_.kept_terms) return reduce_rows_of_chunk<R, true>(terms, c, classes, out);
+          if (keeps_at_run_time<Terms> || in_.kept_terms) {
+            return reduce_rows_of_chunk<R, true>(terms, c, classes, out);
+          }
         }
-        reduce_rows_of_chunk<R, false>(terms, c, classes, out);
+        if constexpr (!keeps_at_run_time<Terms>) reduce_rows_of_chunk<R, false>(terms, c, classes, out);
       }
     };
     is_score() ? reduce(ScoreTerms{}) : in_.with_terms_of_rows(reduce);
@@ -205,12 +207,12 @@ class SegmentKernel {
 
   // False where that can't be. Then it isn't tried for a while, since the next rows are likely to be of that kind.
   template <class R, bool keeps, class Terms>
-  bool reduce_in_one_pass(const Terms&, ptrdiff_t c, ptrdiff_t classes, ptrdiff_t first, Statistics& out) {
+  bool reduce_in_one_pass(const Terms& terms, ptrdiff_t c, ptrdiff_t classes, ptrdiff_t first, Statistics& out) {
     if constexpr (has_one_pass<R, Terms>) {
       if (classes < least_classes_of_one_pass<T>) return false;
       if (two_passes_left_ > 0) {
         --two_passes_left_;
-      } else if (OnePass<R, keeps, Terms::has_scores> pass(in_, waiting_, c, classes, first);
+      } else if (OnePass<R, keeps, Terms> pass(in_, terms, waiting_, c, classes, first);
                  pass.reduce(references_, out)) {
         if (pass.least() < least_kept_) least_kept_ = pass.least();
         return true;

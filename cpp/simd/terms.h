@@ -21,20 +21,28 @@ struct ScoreTerms {
   ScoreTerms from_class(ptrdiff_t) const { return {}; }
 };
 
+// `units`: base in units of problem.base_unit, of which sums are made.
 template <class T>
 struct BaseTerms {
   static constexpr int sums = 2, tree_sums = 2;
   static constexpr bool is_plain = false, present = true, has_scores = false,
                         has_mass = false;  // its sum over the classes is known
   const T* base;
+  const T* units = nullptr;
+  bool units_are_one = false;
 
-  BaseTerms from_class(ptrdiff_t c) const { return {base + c}; }
+  BaseTerms from_class(ptrdiff_t c) const { return {base + c, units + c, units_are_one}; }
   // Classes c, c + 1, … as lanes.
   CROSSENT_INLINE Vec<T> along_classes(ptrdiff_t c, FirstLanes some) const {
     return load_partial<PlainOf<T>>(base + c, some, 0);
   }
   // Positions p, p + 1, … of class c as lanes.
   CROSSENT_INLINE Vec<T> along_positions(ptrdiff_t c, ptrdiff_t, ptrdiff_t) const { return splat(base[c]); }
+  // The same of the units.
+  CROSSENT_INLINE Vec<T> units_along_classes(ptrdiff_t c, FirstLanes some) const {
+    return load_partial<PlainOf<T>>(units + c, some, 0);
+  }
+  CROSSENT_INLINE Vec<T> units_along_positions(ptrdiff_t c, ptrdiff_t, ptrdiff_t) const { return splat(units[c]); }
 };
 
 template <class T>
@@ -57,6 +65,10 @@ struct ProbabilityTerms {
   CROSSENT_INLINE Vec<T> along_positions(ptrdiff_t c, ptrdiff_t p, ptrdiff_t count) const {
     return fma(splat(factor[c]), load_partial<PlainOf<T>>(probability + c * class_stride + p, count, 0),
                splat(base[c]));
+  }
+  CROSSENT_INLINE Vec<T> units_along_classes(ptrdiff_t c, FirstLanes some) const { return along_classes(c, some); }
+  CROSSENT_INLINE Vec<T> units_along_positions(ptrdiff_t c, ptrdiff_t p, ptrdiff_t count) const {
+    return along_positions(c, p, count);
   }
 };
 
