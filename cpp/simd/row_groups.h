@@ -135,7 +135,7 @@ CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t c
     ++group;
     if constexpr (makes_room_by_groups<E, keeps>) {
       if constexpr (std::is_same_v<decltype(used), whole_group>) {
-        waiting.make_room_for_next_group();
+        waiting.template make_room_for_next_group<Terms::present>();
       } else {
         waiting.end_groups();
       }

@@ -28,12 +28,6 @@ class WaitingRows {
   void add_kept(ptrdiff_t p, const OutputRow<T>& row, const T* kept, T* y, ptrdiff_t classes, const Terms& terms) {
     add(p, row, kept, y, classes, terms);
     write_ = nullptr;
-    if constexpr (Terms::present) {
-      write_ = [](const Waiting& w, ptrdiff_t c, ptrdiff_t count, T* to, bool streams) {
-        const Part<Terms> part(w, c);
-        write_kept_row<Plain>(part.row, w.kept(c), to, count, part.terms, 0, streams);
-      };
-    }
   }
   template <class E, bool logarithm, class Terms>
   void add_computed(ptrdiff_t p, const OutputRow<T>& row, const typename E::Storage* x, T* y, ptrdiff_t classes,
@@ -66,16 +60,21 @@ class WaitingRows {
     if (__builtin_expect(written_ < rows_, false)) begin_groups(p, c, classes);
   }
   // … after each of the next, …
+  template <bool has_base>
   CROSSENT_INLINE void make_room_for_next_group() {
     if (!is_in_groups_) return;
     const Waiting& w = row_[written_];
     const bool has_target = (size_t)(w.row.target - class_) < (size_t)group_classes;
     if (has_target || class_ + group_classes > w.classes) return write_unusual_group();
     constexpr int vectors = parts == 1 ? 4 : 1;  // as in write_line()
-    const Vec<T> factor = splat(w.row.term_factor), most = splat(w.row.most);
+    const Vec<T> factor = splat(w.row.term_factor), scale = splat(w.row.scale), most = splat(w.row.most);
     for (int i = 0; i < group_terms; i += vectors) {
       Vec<T> value[vectors];
-      repeat<vectors>(CROSSENT_EACH(v) { value[v] = min(most, load(w.kept(class_ + (i + v) * width)) * factor); });
+      repeat<vectors>(CROSSENT_EACH(v) {
+        const ptrdiff_t c = class_ + (i + v) * width;
+        const Vec<T> base = has_base ? load(w.base + c) : factor;
+        value[v] = without_target<T, has_base>(load(w.kept(c)) * factor, base, scale, most);
+      });
       repeat<vectors>(CROSSENT_EACH(v) { Plain::stream(w.y + class_ + (i + v) * width, value[v]); });
     }
     class_ += group_classes;
@@ -176,15 +175,18 @@ class WaitingRows {
     is_in_groups_ = false;
   }
 
-  // A vector of output from kept terms, without targets by class; or of a substitute.
+  // A vector of output from kept terms, or of a substitute.
   static CROSSENT_INLINE Vec<T> kept_output(const Waiting& w, ptrdiff_t c) {
     if (!w.source) return splat(w.row.own_gradient);
-    const Vec<T> value = min(splat(w.row.most), load(w.kept(c)) * splat(w.row.term_factor));
+    const Vec<T> part = load(w.kept(c)) * splat(w.row.term_factor), scale = splat(w.row.scale),
+                 most = splat(w.row.most);
+    const Vec<T> value = w.base ? without_target<T, true>(part, load(w.base + c), scale, most)
+                                : without_target<T, false>(part, part, scale, most);
     return select(equal(lane_numbers<T>(), splat((T)(w.row.target - c))), splat(w.row.own_gradient), value);
   }
 
   void (*write_)(const Waiting&, ptrdiff_t c, ptrdiff_t count, T* to,
-                 bool streams) = nullptr;  // null: kept terms alone
+                 bool streams) = nullptr;  // null: kept terms
   bool is_in_groups_ = false;
   ptrdiff_t rows_ = 0, written_ = 0, class_ = 0;  // all, those written, and how far the next is
   Waiting row_[lanes<T>];
