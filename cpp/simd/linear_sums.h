@@ -17,7 +17,8 @@ __attribute__((noinline)) Accumulator<T> linear_sums_of(const typename E::Storag
     const Vec<T> gap = fma(x_lanes, splat((T)(-1 / linear_unit)), small_maximum);
     if constexpr (is_whole && units_are_one) return gap;
     const Vec<T> t = terms.units_along_classes(c + v * lanes<T>, present);
-    return is_whole ? t * gap : select(equal(t, zero), zero, t * gap);
+    const Vec<T> value = units_are_one ? gap : t * gap;
+    return is_whole ? value : select(equal(t, zero), zero, value);
   };
   const auto take = [&](const Vec<T>& group, ptrdiff_t) __attribute__((always_inline)) {
     sum.add(group);
