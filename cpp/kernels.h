@@ -31,10 +31,10 @@ struct Problem {
   const void* base;      // by class, float or double as the logits are computed; null means 0
   const void* factor;    // likewise; null unless targets are probabilities
   double unit;
-  double base_sum;    // over the classes
-  bool base_is_zero;  // every base_c is 0
-  double base_unit;
-  const void* base_units;   // base in units of base_unit, likewise: sums are made of these
+  double base_sum;          // over the classes
+  bool base_is_zero;        // every base_c is 0
+  double base_unit;         // which base_c is a multiple of, …
+  const void* base_units;   // … by these, which sums are made of; by class, likewise
   bool base_units_are_one;  // all of them
   const double* base_sums;  // of base_units over each chunk of classes
   bool gradient_is_zero;    // the mean's denominator is 0

@@ -120,7 +120,8 @@ struct ClassTerms {
   }
 
  private:
-  // The units are 1, whose multiples need not be computed; for double less by a power of two, that no sum overflows.
+  // A share for each class: the kernels need not multiply by units of 1. Sums of doubles, which are made in double too,
+  // might overflow with these, so their units are less by a power of two.
   void set_equal(const CrossEntropyCall& call, Problem& problem) {
     constexpr bool is_float = sizeof(T) == sizeof(float);
     const auto classes = static_cast<double>(call.classes);

@@ -135,11 +135,16 @@ class TestDefault:
         (tmp_path / "sys/fs/cgroup/cpu.max").write_text("900000 100000")
         assert _cpus.default_limit(root) == (8, "CPU affinity")
 
-    @pytest.mark.parametrize(("text", "is_set"), [("3", True), (" 4,2", True), ("", False), ("0", False), ("a", False)])
-    def test_omp_num_threads(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, is_set: bool) -> None:
+    @pytest.mark.parametrize("text", ["3", " 4,2", "+5"])
+    def test_omp_num_threads(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        assert _cpus.default_limit(str(tmp_path)) is None
+
+    @pytest.mark.parametrize("text", ["", "0", "-1", "a", "1_0", "0x2", "9" * 20])
+    def test_what_openmp_refuses(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
         monkeypatch.setenv("OMP_NUM_THREADS", text)
         root = system(tmp_path, version=2, path="/", files={"cpu.max": "200000 100000"})
-        assert (_cpus.default_limit(root) is None) == is_set
+        assert _cpus.default_limit(root) == (2, "cgroup quota of 2 CPUs (/sys/fs/cgroup)")
 
 
 SHOW = """

@@ -85,7 +85,7 @@ struct GroupWithLeast {
 
 // The groups of a row, one after another, with what scores need of them. With `keeps` every exp(x) goes to `kept` as
 // well. `some_vanish`: it is likely that some logits do, since some of a row before did. Where there are targets by
-// class, a whole group with such a logit ends it all, and is the least.
+// class, it ends with the first whole group that has such a logit, and the least is -inf: then two passes are needed.
 template <class E, bool keeps, class Terms, bool scores = Terms::has_scores, class T = typename E::Real>
 CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t classes, Group<T, scores>* group,
                                        [[maybe_unused]] T* kept, const BytesAhead& ahead,
