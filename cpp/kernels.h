@@ -33,8 +33,8 @@ struct Problem {
   double unit;
   double base_sum;          // over the classes
   bool base_is_zero;        // every base_c is 0
-  double base_unit;         // which base_c is a multiple of, …
-  const void* base_units;   // … by these, which sums are made of; by class, likewise
+  double base_unit;         // base_c = base_unit · base_units_c, of which sums over classes are made
+  const void* base_units;   // by class, likewise
   bool base_units_are_one;  // all of them
   const double* base_sums;  // of base_units over each chunk of classes
   bool gradient_is_zero;    // the mean's denominator is 0

@@ -81,9 +81,10 @@ double unit_of_weights(const CrossEntropyCall& call) {
   return is_ordinary ? 1 : std::ldexp(1.0, std::ilogb(largest));
 }
 
-// base_c and factor_c of kernels.h, in the type the logits are computed in. The kernels read whole vectors of base.
+// base_c and factor_c of kernels.h, in the type the logits are computed in.
 template <class T>
 struct ClassTerms {
+  static constexpr size_t padding = lanes_at_most;  // of base alone: rows that wait are made of whole vectors of it
   std::vector<T> base, factor, units;
   std::vector<double> base_sums;
 
@@ -95,7 +96,7 @@ struct ClassTerms {
       return;
     }
     const auto classes = static_cast<size_t>(call.classes);
-    base.resize(classes + lanes_at_most);
+    base.resize(classes + padding);
     if (has_probabilities) factor.resize(classes);
     LongSum sum, chunk_sum;
     for (size_t c = 0; c < classes; ++c) {
@@ -127,7 +128,7 @@ struct ClassTerms {
     const auto classes = static_cast<double>(call.classes);
     const double unit = is_float ? 1 : std::ldexp(1.0, -std::ilogb(classes));
     const T share = static_cast<T>(call.label_smoothing / classes);
-    base.assign(static_cast<size_t>(call.classes + lanes_at_most), share);
+    base.assign(static_cast<size_t>(call.classes) + padding, share);
     units.assign(static_cast<size_t>(call.classes), static_cast<T>(unit));
     for (ptrdiff_t c = 0; c < call.classes; c += chunk_classes) {
       base_sums.push_back(static_cast<double>(std::min(chunk_classes, call.classes - c)) * unit);

@@ -140,7 +140,7 @@ class TestDefault:
         monkeypatch.setenv("OMP_NUM_THREADS", text)
         assert _cpus.default_limit(str(tmp_path)) is None
 
-    @pytest.mark.parametrize("text", ["", "0", "-1", "a", "1_0", "0x2", "9" * 20])
+    @pytest.mark.parametrize("text", ["", "0", "-1", "a", "1_0", "0x2", "9" * 19, "4,", "4,0", "4,a", "٣"])
     def test_what_openmp_refuses(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
         monkeypatch.setenv("OMP_NUM_THREADS", text)
         root = system(tmp_path, version=2, path="/", files={"cpu.max": "200000 100000"})

@@ -32,7 +32,7 @@ constexpr bool rows_are_in_place =
 // Whether the terms that have been summed may be kept for the output.
 template <class Terms>
 constexpr bool may_keep_terms = !CROSSENT_IS_SMALL && !Terms::has_scores && !Terms::has_mass;
-// The same code then does either, which takes half as much of it: where there are terms to keep is asked for each.
+// Whether one body of code does both, which halves it: it keeps them where there is memory to do so.
 template <class Terms>
 constexpr bool keeps_at_run_time = may_keep_terms<Terms> && Terms::present;
 
@@ -147,7 +147,7 @@ class SegmentInput {
            !segment.shared;
   }
 
-  // Where the terms of a row are kept, and where those of the batch before may still wait.
+  // Where the terms of a row are kept, and where those of the batch before may still wait; or null.
   T* kept_row(ptrdiff_t p, ptrdiff_t c) const {
     return kept_terms ? kept_terms + p * padded_classes(problem.classes) + c : nullptr;
   }

@@ -1,5 +1,6 @@
-// COMPILED ONCE PER INSTRUCTION SET. The sum of t · (M - x) over the classes of a row of ordinary logits, whose maximum
-// M is known once the row has been read: from the first cache, with the bits that terms_of() in two passes gives it.
+// COMPILED ONCE PER INSTRUCTION SET. The linear sum of label smoothing (Statistics::linear) of a row of ordinary
+// logits, whose maximum M is known once the row has been read: from the first cache, with the bits of terms_of() in two
+// passes. No logit of a whole group vanishes (OnePass has refused others), so 0 · inf can only be in the last one.
 #pragma once
 
 #include "row_groups.h"

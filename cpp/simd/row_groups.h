@@ -84,8 +84,8 @@ struct GroupWithLeast {
 };
 
 // The groups of a row, one after another, with what scores need of them. With `keeps` every exp(x) goes to `kept` as
-// well. `some_vanish`: it is likely that some logits do, since some of a row before did. Where there are targets by
-// class, it ends with the first whole group that has such a logit, and the least is -inf: then two passes are needed.
+// well. `some_vanish`: it is likely that some logits do, since some before did. Where there are targets by class, a
+// whole group with one that does ends it all, and what is returned is of no use: see linear_sums.h.
 template <class E, bool keeps, class Terms, bool scores = Terms::has_scores, class T = typename E::Real>
 CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t classes, Group<T, scores>* group,
                                        [[maybe_unused]] T* kept, const BytesAhead& ahead,
@@ -149,7 +149,8 @@ CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t c
     some_vanish = some_vanish || c + group_terms * lanes<T> <= classes;
   }
   if constexpr (Terms::present) {
-    if (some_vanish) return {row.largest, splat(-(T)__builtin_inf())};
+    static_assert(expects_none_to_vanish<E, scores>);
+    if (some_vanish) return row;
   } else {
     c = each_whole_group<E>(x, c, classes, term, take);
   }

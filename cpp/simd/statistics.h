@@ -23,6 +23,7 @@ struct Statistics {
   alignas(64) double rest[batch_positions];          // in units of exp(maximum)
   alignas(64) double count[batch_positions];         // of classes that equal the maximum
   alignas(64) double inverse_unit[batch_positions];  // inverse_unit_of(maximum)
+  // With t_c in units of problem.base_unit where there are no class probabilities:
   alignas(64) double linear[batch_positions];   // sum of t_c · (M - x_c) / linear_unit; M counts as 0 when infinite
   alignas(64) double mass[batch_positions];     // sum of t_c
   alignas(64) double is_used[batch_positions];  // 1 when some t_c is not 0

@@ -21,7 +21,7 @@ struct ScoreTerms {
   ScoreTerms from_class(ptrdiff_t) const { return {}; }
 };
 
-// `units`: base in units of problem.base_unit, of which sums are made.
+// `units`: base in units of problem.base_unit, of which sums are made; may be null for the output.
 template <class T>
 struct BaseTerms {
   static constexpr int sums = 2, tree_sums = 2;

@@ -26,9 +26,9 @@ def default_limit(root: str = "/") -> Limit | None:
 
 def omp_num_threads() -> int | None:
     """Return the number for the outermost level, as OpenMP takes it; None if it isn't set or isn't understood."""
-    word = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip().removeprefix("+")
-    number = int(word) if word.isdecimal() and len(word) < 20 else 0
-    return number if number > 0 else None
+    words = [word.strip().removeprefix("+") for word in os.environ.get("OMP_NUM_THREADS", "").split(",")]
+    numbers = [int(word) if word.isascii() and word.isdecimal() else 0 for word in words]
+    return numbers[0] if all(0 < number < 2**63 for number in numbers) else None
 
 
 def _affinity() -> Limit | None:
