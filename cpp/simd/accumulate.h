@@ -31,6 +31,15 @@ struct Accumulator<float> {
     low = low + group_low;
     high = high + group_high;
   }
+  // Of a group in memory, the lanes that are meant.
+  CROSSENT_INLINE void add(const float* group, const Mask<float>& meant) {
+    const auto half = [&](int i) __attribute__((always_inline)) -> NativeF64& {
+      return i < parts ? low.part[i] : high.part[i - parts];
+    };
+    repeat<parts>(CROSSENT_EACH(i) {
+      add_widened(group + i * Vec<float>::lanes_per_part, meant.part[i], half(2 * i), half(2 * i + 1));
+    });
+  }
   friend CROSSENT_INLINE Accumulator operator+(const Accumulator& a, const Accumulator& b) {
     return {a.low + b.low, a.high + b.high};
   }
@@ -55,6 +64,9 @@ struct Accumulator<double> {
     const ExactSum next = two_sum(sum, group);
     sum = next.sum;
     error = error + next.error;
+  }
+  CROSSENT_INLINE void add(const double* group, const Mask<double>& meant) {
+    add(select(meant, load(group), splat(0.0)));
   }
   friend CROSSENT_INLINE Accumulator operator+(const Accumulator& a, const Accumulator& b) {
     const ExactSum both = two_sum(a.sum, b.sum);

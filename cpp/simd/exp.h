@@ -194,10 +194,14 @@ CROSSENT_INLINE_LARGE Vec<T> exp_product(const Vec<T>& multiplier, const Vec<T>&
                                          const Vec<T>& exponent) {
   const Vec<T> bounded = max(lower, x);
   Vec<T> shifted;
-  const Vec<T> steps = steps_of(bounded, splat<T>(C::shifter), shifted);  // n = floor(steps / C::steps)
-  const Vec<T> n = round(fma(steps, splat<T>(1 / C::steps), splat<T>((1 - C::steps) / (2 * C::steps))));
-  const Vec<T> power = power_of_steps(fma(n, splat<T>(-C::steps), shifted));
-  return scale_by_power_of_two(times_exp<C>(power, reduce(bounded, steps)) * multiplier, n + exponent);
+  const Vec<T> steps = steps_of(bounded, splat<T>(C::shifter), shifted), r = reduce(bounded, steps);
+  if constexpr (C::steps == 1) {
+    return scale_by_power_of_two(times_exp<C>(splat<T>(1), r) * multiplier, steps + exponent);
+  } else {  // n = floor(steps / C::steps)
+    const Vec<T> n = round(fma(steps, splat<T>(1 / C::steps), splat<T>((1 - C::steps) / (2 * C::steps))));
+    const Vec<T> power = power_of_steps(fma(n, splat<T>(-C::steps), shifted));
+    return scale_by_power_of_two(times_exp<C>(power, r) * multiplier, n + exponent);
+  }
 }
 
 // What is taken off before exp: exp(x - offset) · 2^-exponent is at most 3/2 when x is at most the maximum.
@@ -205,18 +209,23 @@ struct Shift {
   Vec<double> offset, exponent;
 };
 
+constexpr double least_irreducible = 0x1.0000000000001p16;
+
+// Of maxima below that.
+CROSSENT_INLINE Shift shift_of_reducible(const Vec<double>& maximum) {
+  using C = ExpConstants<double>;
+  return {splat(0.0), round(fma(maximum, splat(C::steps_per_unit), splat(C::middle)))};
+}
 template <class T>
 CROSSENT_INLINE_LARGE Shift shift_of(const Vec<double>& maximum) {
-  using C = ExpConstants<double>;
   const Vec<double> zero = splat(0.0), magnitude = absolute(maximum);
-  const auto is_reducible = less(magnitude, splat(0x1.0000000000001p16));
+  const auto is_reducible = less(magnitude, splat(least_irreducible));
   const auto is_finite = less(magnitude, splat(__builtin_inf()));
-  const auto is_positive = less(splat(0.0), maximum);
+  const auto is_positive = less(zero, maximum);
   // An infinite maximum takes the largest number off, so that finite logits beside +inf vanish instead of overflowing.
   const Vec<double> beyond = select(is_positive, splat((double)ExpConstants<T>::largest), zero);
   const Vec<double> offset = select(is_reducible, zero, select(is_finite, maximum, beyond));
-  const Vec<double> exponent = round(fma(maximum, splat(C::steps_per_unit), splat(C::middle)));
-  return {offset, select(is_reducible, exponent, zero)};
+  return {offset, select(is_reducible, shift_of_reducible(maximum).exponent, zero)};
 }
 
 // exp(offset - maximum) · 2^exponent, which turns what has been shifted into units of exp(maximum): the exponent is
@@ -234,12 +243,13 @@ CROSSENT_INLINE Vec<T> lower_bound(const Vec<T>& exponent) {
 }
 
 // exp(high + low) for |low| below an ulp of high <= 0, for results of T. Maximum error for double exp_of_sum_ulp, for
-// float 2^-38.
+// float, to which such a low is nothing, 2^-38.
 [[maybe_unused]] constexpr double exp_of_sum_ulp = 1.6;
 template <class T>
 [[maybe_unused]] CROSSENT_INLINE_LARGE Vec<double> exp_of_sum(const Vec<double>& high, const Vec<double>& low) {
   const Vec<double> one = splat(1.0);
   const Vec<double> value = exp_product<double, ExpConstantsOnTheWay<T>>(one, high, splat(-800.0), splat(0.0));
+  if constexpr (sizeof(T) == 4) return value;
   return fma(value, select(less(absolute(low), one), low, splat(0.0)), value);
 }
 

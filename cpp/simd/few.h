@@ -75,6 +75,10 @@ class FewClassesKernel {
         block_end += segment_.block_positions;
       }
       const ptrdiff_t left = segment_.positions - first, count = left < batch_positions ? left : batch_positions;
+      if (count % lanes<T> != 0 && reads_in_place_) {  // tiles have room for whole vectors
+        reads_in_place_ = writes_in_place_ = false;
+        places = first_places();
+      }
       if (!reads_in_place_) tiles_of_elements_.load(x, first, classes_, count, left, tile_);
       places.first = first;
       places.count = count;
@@ -102,7 +106,6 @@ class FewClassesKernel {
     places.terms = terms_;
     places.gradient = writes_in_place_ ? static_cast<T*>(y.data) : y.data ? terms_ : nullptr;
     places.gradient_stride = writes_in_place_ ? y.class_stride : batch_positions;
-    places.is_padded = !reads_in_place_;
     places.staged = &staged_;
     const ptrdiff_t bytes = size_of(x.element);
     places.ahead = static_cast<const char*>(x.data) + batch_positions * x.position_stride * bytes;

@@ -104,14 +104,13 @@ class FewPositions {
   }
   template <int vectors>
   CROSSENT_INLINE void column_maxima(const Places& places, ptrdiff_t p) {
-    const FirstLanes loaded = places.loaded_from(p);
     Vec<T> m[vectors];
     repeat<vectors>(CROSSENT_EACH(v) { m[v] = splat(-(T)__builtin_inf()); });
     for (ptrdiff_t c = 0; c < problem_.classes; ++c) {
       repeat<vectors>(CROSSENT_EACH(v) {
         const T* x = places.logits + c * places.logits_stride + p + v * width;
         if constexpr (vectors > 1 && !keeps_memory_busy<T>) __builtin_prefetch(x + batch_positions);  // the next batch
-        m[v] = max(vectors == 1 ? load_partial<Plain>(x, loaded, 0) : load(x), m[v]);
+        m[v] = max(load(x), m[v]);
       });
     }
     repeat<vectors>(CROSSENT_EACH(v) { store(references_.maximum + p + v * width, m[v]); });
@@ -170,8 +169,8 @@ class FewPositions {
 
   CROSSENT_INLINE void finish(ptrdiff_t p) {
     const Doubles<T> rest = load_doubles<T>(rest_ + p), unit = load_doubles<T>(unit_ + p), share = shares(p);
-    const Doubles<T> count = as_doubles(load(count_ + p)), maximum = as_doubles(load(references_.maximum + p));
-    const Doubles<T> own_logit = as_doubles(load(own_logit_ + p)), own_class = load_doubles<T>(number_ + p);
+    const Doubles<T> count = load_as_doubles(count_ + p), maximum = load_as_doubles(references_.maximum + p);
+    const Doubles<T> own_logit = load_as_doubles(own_logit_ + p), own_class = load_doubles<T>(number_ + p);
     Doubles<T> loss;
     repeat<double_vectors<T>>(CROSSENT_EACH(i) {
       const Vec<double> none = splat(0.0);
@@ -210,18 +209,19 @@ class FewPositions {
   // number, or so large that a term that vanishes might matter.
   CROSSENT_INLINE uint32_t prepare_gradient(ptrdiff_t p) {
     const Doubles<T> all_rest = load_doubles<T>(rest_ + p), unit = load_doubles<T>(unit_ + p), share = shares(p);
-    const Doubles<T> counts = as_doubles(load(count_ + p)), scale = load_doubles<T>(scale_ + p);
+    const Doubles<T> counts = load_as_doubles(count_ + p), scale = load_doubles<T>(scale_ + p);
     const Vec<T> maximum = load(references_.maximum + p);
-    const Doubles<T> maxima = as_doubles(maximum), logits = as_doubles(load(own_logit_ + p));
+    const Doubles<T> maxima = load_as_doubles(references_.maximum + p), logits = load_as_doubles(own_logit_ + p);
     Doubles<T> factor, own_gradient;
     repeat<double_vectors<T>>(CROSSENT_EACH(i) {
       const Vec<double> zero = splat(0.0), count = counts.part[i], rest = all_rest.part[i] * unit.part[i];
       const Vec<double> total = count + rest, logit = logits.part[i];
-      factor.part[i] = scale.part[i] * share.part[i] * unit.part[i] / total;
+      const Divisor<T> divisor(total);
+      factor.part[i] = divisor.quotient(scale.part[i] * share.part[i] * unit.part[i]);
       const ExactSum gap = two_sum(logit, zero - maxima.part[i]);
       const Vec<double> own = exp_of_sum<T>(gap.sum, gap.error);
       const Vec<double> others = select(equal(logit, maxima.part[i]), rest + (count - splat(1.0)), total - own);
-      own_gradient.part[i] = scale.part[i] * (zero - share.part[i] * (others / total));
+      own_gradient.part[i] = scale.part[i] * (zero - share.part[i] * divisor.quotient(others));
     });
     const Vec<T> factors = as_lanes(factor) + (maximum - maximum);  // nan for an infinite maximum
     store(factor_ + p, factors);
@@ -237,12 +237,11 @@ class FewPositions {
     for (ptrdiff_t p = 0; p < places.count; p += width) {
       const Vec<T> own_class = load(own_class_ + p), own_gradient = load(own_gradient_ + p), factor = load(factor_ + p);
       const auto has_class = less(splat<T>(-1), own_class);
-      const ptrdiff_t stored = places.is_padded ? width : places.count - p;
       Vec<T> number = zero;
       for (ptrdiff_t c = 0; c < problem_.classes; ++c) {
         const Vec<T> product = load(places.terms + c * batch_positions + p) * factor;
         const Vec<T> value = select(equal(number, own_class), own_gradient, select(has_class, product, zero));
-        store_partial<Plain>(places.gradient + c * places.gradient_stride + p, value, stored);
+        store(places.gradient + c * places.gradient_stride + p, value);
         number = number + one;
       }
     }

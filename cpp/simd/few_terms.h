@@ -20,7 +20,8 @@ constexpr ptrdiff_t few_plain_classes = sizeof(T) != 4 ? few_classes
 template <class T>
 constexpr bool keeps_memory_busy = parts == 1 && sizeof(T) == 4;
 
-// A batch of positions in memory: their logits, and where the terms and the gradient of each class go.
+// A batch of positions in memory, a whole number of vectors: their logits, and where the terms and the gradient of each
+// class go.
 template <class T>
 struct FewPlaces {
   const T* logits;
@@ -29,14 +30,11 @@ struct FewPlaces {
   T* gradient;  // may be null
   ptrdiff_t gradient_stride;
   ptrdiff_t first, count;  // positions
-  bool is_padded;          // logits and gradient have room for a whole number of vectors
   // What the memory does meanwhile: it gets the logits of the next batch on their way, as many as are computed, and
   // takes the rows that wait for it. So it is busy all the time.
   const char* ahead;
   ptrdiff_t ahead_position_bytes, ahead_class_bytes;
   StagedRows* staged;
-
-  CROSSENT_INLINE FirstLanes loaded_from(ptrdiff_t p) const { return first_lanes<T>(is_padded ? lanes<T> : count - p); }
 };
 
 // The sum of a position's terms but for those of the maximum, and how many have it.
@@ -49,14 +47,13 @@ struct FewSums {
 // The terms of positions p, p + 1, …, a vector of them, class by class. All are kept if there is a gradient.
 template <class T>
 class FewTerms {
-  using Plain = PlainOf<T>;
   static constexpr ptrdiff_t width = lanes<T>;
   // Classes whose terms are computed side by side, since each step waits for the one before.
   static constexpr int together = parts == 1 ? 4 : 1;
 
  public:
   CROSSENT_INLINE FewTerms(const FewPlaces<T>& places, ptrdiff_t classes, const Reference<T>& reference, ptrdiff_t p)
-      : places_(places), classes_(classes), reference_(reference), p_(p), loaded_(places.loaded_from(p)) {}
+      : places_(places), classes_(classes), reference_(reference), p_(p) {}
 
   // One after another. In two loops: what waits for the last step of a term would be in the way of the next terms. The
   // memory is asked for the lines of half the classes in each, since many at once would have to wait.
@@ -83,17 +80,17 @@ class FewTerms {
 
     const Vec<T> zero = splat<T>(0), one = splat<T>(1);
     Accumulator<T> sum = Accumulator<T>::of_nothing();
-    Vec<T> count = zero, number = zero;
+    Vec<T> others = zero, number = zero;
     for (c = 0; c < classes_; ++c) {
       Vec<T> x = logits(c);
       if (c % 2 != 0) look_ahead(c, x);
-      const auto is_maximum = equal(x, reference_.maximum), is_own = equal(number, own_class);
-      sum.add(select(is_maximum, zero, load(kept(c))));
-      count = count + select(is_maximum, one, zero);
+      const auto is_less = differ(x, reference_.maximum), is_own = equal(number, own_class);
+      sum.add(kept(c), is_less);
+      others = select(is_less, others + one, others);
       own_logit = select(is_own, x, own_logit);
       number = number + one;
     }
-    return {sum.totals(), count};
+    return {sum.totals(), number - others};
   }
 
   // As reduce_columns() does: class l of every vector of classes is one accumulator's. Several of these are summed side
@@ -146,9 +143,7 @@ class FewTerms {
   }
 
  private:
-  CROSSENT_INLINE Vec<T> logits(ptrdiff_t c) const {
-    return load_partial<Plain>(places_.logits + c * places_.logits_stride + p_, loaded_, 0);
-  }
+  CROSSENT_INLINE Vec<T> logits(ptrdiff_t c) const { return load(places_.logits + c * places_.logits_stride + p_); }
   CROSSENT_INLINE T* kept(ptrdiff_t c) const { return places_.terms + c * batch_positions + p_; }
   CROSSENT_INLINE Vec<T> term_of(const Vec<T>& x) const {
     return scaled_exp(x - reference_.offset, reference_.lower, reference_.shifter);
@@ -171,7 +166,6 @@ class FewTerms {
   const ptrdiff_t classes_;
   const Reference<T> reference_;
   const ptrdiff_t p_;
-  const FirstLanes loaded_;
 };
 
 }  // namespace

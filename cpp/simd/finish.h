@@ -28,6 +28,20 @@ struct Coefficients {
 };
 constexpr double is_computed = 1, may_be_nan = 2;
 
+// Quotients by a row's total. Floats are made of doubles that need be no better than 2^-50, and so one division, the
+// slowest of all operations, serves several.
+template <class T>
+class Divisor {
+ public:
+  CROSSENT_INLINE explicit Divisor(const Vec<double>& total) : total_(total), inverse_(splat(1.0) / total) {}
+  CROSSENT_INLINE Vec<double> quotient(const Vec<double>& a) const {
+    return sizeof(T) == 4 ? a * inverse_ : a / total_;
+  }
+
+ private:
+  const Vec<double> total_, inverse_;
+};
+
 // value = mantissa · 2^exponent, 1 <= |mantissa| < 2, for normal numbers; the others keep exponent 0.
 CROSSENT_INLINE void split_power_of_two(const Vec<double>& value, Vec<double>& mantissa, Vec<double>& exponent) {
   const Vec<double> magnitude = absolute(value);
@@ -87,6 +101,7 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
   for (ptrdiff_t p = 0; p < positions; p += lanes<double>) {
     const Vec<double> maximum = load(s.maximum + p), rest = load(s.rest + p), count = load(s.count + p);
     const Vec<double> log_sum = log_of_count_and_rest<T>(maximum, count, rest), total = count + rest;
+    const Divisor<T> divisor(total);
     store(out.log_sum + p, log_sum);
 
     Vec<double> mass = one, factor = one, live = one;
@@ -110,8 +125,8 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
         if (with_output) {
           const Vec<double> own = exp_of_sum<T>(gap.sum, gap.error), target = share + load(targets.base + p);
           const Vec<double> others = select(equal(logit, maximum), rest + (count - one), total - own);
-          const Vec<double> by_others = (mass - target) - mass * (others / total);
-          const Vec<double> by_own = mass * (own / total) - target;
+          const Vec<double> by_others = (mass - target) - mass * divisor.quotient(others);
+          const Vec<double> by_own = mass * divisor.quotient(own) - target;
           const auto is_likely = less(others, own);
           const Vec<double> unscaled = has_base ? select(is_likely, by_others, by_own) : by_others;
           store(out.target_gradient + p, with_one_nan(factor * unscaled));
@@ -124,7 +139,7 @@ void finish(const Problem& problem, const Statistics& s, const Targets& targets,
 
     if (!with_output) continue;
     Vec<double> mantissa, exponent;
-    const Vec<double> product = (has_terms ? mass : factor * mass) * load(s.inverse_unit + p) / total;
+    const Vec<double> product = divisor.quotient((has_terms ? mass : factor * mass) * load(s.inverse_unit + p));
     store(out.term_factor + p, factor_of_terms<T>(product));
     split_power_of_two(product, mantissa, exponent);
     store(out.multiplier + p, mantissa);

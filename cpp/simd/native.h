@@ -58,6 +58,9 @@ CROSSENT_INLINE NativeMask32 less(NativeF32 a, NativeF32 b) { return _mm512_cmp_
 CROSSENT_INLINE NativeMask64 less(NativeF64 a, NativeF64 b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
 CROSSENT_INLINE NativeMask32 not_less(NativeF32 a, NativeF32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }
 CROSSENT_INLINE NativeMask64 not_less(NativeF64 a, NativeF64 b) { return _mm512_cmp_pd_mask(a, b, _CMP_NLT_UQ); }
+// True when either is nan.
+CROSSENT_INLINE NativeMask32 differ(NativeF32 a, NativeF32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
+CROSSENT_INLINE NativeMask64 differ(NativeF64 a, NativeF64 b) { return _mm512_cmp_pd_mask(a, b, _CMP_NEQ_UQ); }
 CROSSENT_INLINE NativeF32 select(NativeMask32 m, NativeF32 a, NativeF32 b) { return _mm512_mask_blend_ps(m, b, a); }
 CROSSENT_INLINE NativeF64 select(NativeMask64 m, NativeF64 a, NativeF64 b) { return _mm512_mask_blend_pd(m, b, a); }
 CROSSENT_INLINE uint32_t bits_of(NativeMask32 m) { return m; }
@@ -138,6 +141,8 @@ CROSSENT_INLINE NativeMask32 less(NativeF32 a, NativeF32 b) { return (NativeI32)
 CROSSENT_INLINE NativeMask64 less(NativeF64 a, NativeF64 b) { return (NativeI64)(a < b); }
 CROSSENT_INLINE NativeMask32 not_less(NativeF32 a, NativeF32 b) { return ~less(a, b); }
 CROSSENT_INLINE NativeMask64 not_less(NativeF64 a, NativeF64 b) { return ~less(a, b); }
+CROSSENT_INLINE NativeMask32 differ(NativeF32 a, NativeF32 b) { return ~equal(a, b); }
+CROSSENT_INLINE NativeMask64 differ(NativeF64 a, NativeF64 b) { return ~equal(a, b); }
 CROSSENT_INLINE NativeF32 select(NativeMask32 m, NativeF32 a, NativeF32 b) {
   return (NativeF32)((m & (NativeI32)a) | (~m & (NativeI32)b));
 }
@@ -316,12 +321,13 @@ CROSSENT_INLINE void stream(void* p, const Register& a) {
 CROSSENT_INLINE void finish_streaming() {}
 #endif
 
-// A register of floats as two of doubles, and back (rounded to nearest even).
+// A register of floats as two of doubles, floats in memory as one, and back (rounded to nearest even).
 #if defined(__AVX512F__)
 CROSSENT_INLINE void widen(NativeF32 a, NativeF64& low, NativeF64& high) {
   low = _mm512_cvtps_pd(_mm512_castps512_ps256(a));
   high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1));
 }
+CROSSENT_INLINE NativeF64 widened(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
 CROSSENT_INLINE NativeF32 narrow(NativeF64 low, NativeF64 high) {
   return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
 }
@@ -330,6 +336,7 @@ CROSSENT_INLINE void widen(NativeF32 a, NativeF64& low, NativeF64& high) {
   low = _mm256_cvtps_pd(_mm256_castps256_ps128(a));
   high = _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1));
 }
+CROSSENT_INLINE NativeF64 widened(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
 CROSSENT_INLINE NativeF32 narrow(NativeF64 low, NativeF64 high) {
   return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(low)), _mm256_cvtpd_ps(high), 1);
 }
@@ -337,6 +344,9 @@ CROSSENT_INLINE NativeF32 narrow(NativeF64 low, NativeF64 high) {
 CROSSENT_INLINE void widen(NativeF32 a, NativeF64& low, NativeF64& high) {
   low = _mm_cvtps_pd(a);
   high = _mm_cvtps_pd(_mm_movehl_ps(a, a));
+}
+CROSSENT_INLINE NativeF64 widened(const float* p) {
+  return _mm_cvtps_pd(_mm_loadl_pi(_mm_setzero_ps(), (const __m64*)p));
 }
 CROSSENT_INLINE NativeF32 narrow(NativeF64 low, NativeF64 high) {
   return _mm_movelh_ps(_mm_cvtpd_ps(low), _mm_cvtpd_ps(high));
@@ -346,8 +356,24 @@ CROSSENT_INLINE void widen(NativeF32 a, NativeF64& low, NativeF64& high) {
   low = vcvt_f64_f32(vget_low_f32(a));
   high = vcvt_high_f64_f32(a);
 }
+CROSSENT_INLINE NativeF64 widened(const float* p) { return vcvt_f64_f32(vld1_f32(p)); }
 CROSSENT_INLINE NativeF32 narrow(NativeF64 low, NativeF64 high) { return vcvt_high_f32_f64(vcvt_f32_f64(low), high); }
 #endif
+
+// Adds the floats at p that are meant, the lower and the upper half of a register of them.
+CROSSENT_INLINE void add_widened(const float* p, NativeMask32 meant, NativeF64& low, NativeF64& high) {
+#if defined(__AVX512F__)
+  low = _mm512_mask_add_pd(low, (NativeMask64)meant, low, widened(p));
+  high = _mm512_mask_add_pd(high, (NativeMask64)_kshiftri_mask16(meant, 8), high, widened(p + 8));
+#else
+  NativeF32 a;
+  NativeF64 wide_low, wide_high;
+  __builtin_memcpy(&a, p, sizeof(a));
+  widen(select(meant, a, NativeF32{}), wide_low, wide_high);
+  low += wide_low;
+  high += wide_high;
+#endif
+}
 
 // float16 in memory: widened, and rounded to nearest even with denormals kept.
 #if defined(__AVX512F__)

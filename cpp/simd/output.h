@@ -137,7 +137,7 @@ __attribute__((noinline)) void write_computed_row(const OutputRow<typename E::Re
                                                   ptrdiff_t y_stride, bool streams) {
   using T = typename E::Real;
   OutputLanes<T> o = {};
-  o.reference = {splat(row.maximum), {}, splat(row.offset), splat(row.lower), splat(row.shifter)};
+  o.reference = {splat(row.maximum), splat(row.offset), splat(row.lower), splat(row.shifter)};
   o.term_factor = splat(row.term_factor);
   o.scale = splat(row.scale);
   o.log_sum = splat(row.log_sum);

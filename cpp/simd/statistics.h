@@ -75,31 +75,35 @@ struct RunningSums {
   }
 };
 
+template <class T>
+CROSSENT_INLINE Vec<T> zero_unless_finite(const Vec<T>& a) {
+  return select(less(absolute(a), splat((T)__builtin_inf())), a, splat<T>(0));
+}
+
 // What the terms of a chunk are measured against; the same for every class of a row.
 template <class T>
 struct Reference {
-  Vec<T> maximum, small_maximum, offset, lower, shifter;
+  Vec<T> maximum, offset, lower, shifter;
+  CROSSENT_INLINE Vec<T> small_maximum() const { return zero_unless_finite(maximum) * splat((T)(1 / linear_unit)); }
 };
 
 // The references of a batch, a column for each position.
 template <class T>
 struct References {
-  alignas(64) T maximum[batch_positions], small_maximum[batch_positions], offset[batch_positions];
-  alignas(64) T lower[batch_positions], shifter[batch_positions];
+  alignas(64) T maximum[batch_positions], offset[batch_positions], lower[batch_positions], shifter[batch_positions];
 
   // Of positions p, p + 1, … as lanes, and of p alone.
   CROSSENT_INLINE Reference<T> along_positions(ptrdiff_t p) const {
-    return {load(maximum + p), load(small_maximum + p), load(offset + p), load(lower + p), load(shifter + p)};
+    return {load(maximum + p), load(offset + p), load(lower + p), load(shifter + p)};
   }
   CROSSENT_INLINE void put(ptrdiff_t p, const Reference<T>& reference) {
     store(maximum + p, reference.maximum);
-    store(small_maximum + p, reference.small_maximum);
     store(offset + p, reference.offset);
     store(lower + p, reference.lower);
     store(shifter + p, reference.shifter);
   }
   CROSSENT_INLINE Reference<T> at(ptrdiff_t p) const {
-    return {splat(maximum[p]), splat(small_maximum[p]), splat(offset[p]), splat(lower[p]), splat(shifter[p])};
+    return {splat(maximum[p]), splat(offset[p]), splat(lower[p]), splat(shifter[p])};
   }
 };
 
@@ -108,25 +112,20 @@ CROSSENT_INLINE Vec<T> load_as(const double* p) {
   return as_lanes(load_doubles<T>(p));
 }
 
-template <class T>
-CROSSENT_INLINE Vec<T> zero_unless_finite(const Vec<T>& a) {
-  return select(less(absolute(a), splat((T)__builtin_inf())), a, splat<T>(0));
-}
-
 // The reference and the inverse unit of each lane's maximum.
 template <class T>
 CROSSENT_INLINE_LARGE Reference<T> reference_of(const Vec<T>& maximum, Doubles<T>& inverse_unit) {
   const Doubles<T> maxima = as_doubles(maximum);
+  const bool are_reducible = bits_of(not_less(absolute(maximum), splat((T)least_irreducible))) == 0;
   Doubles<T> offset, exponent;
   repeat<double_vectors<T>>(CROSSENT_EACH(i) {
-    const Shift shift = shift_of<T>(maxima.part[i]);
+    const Shift shift = are_reducible ? shift_of_reducible(maxima.part[i]) : shift_of<T>(maxima.part[i]);
     inverse_unit.part[i] = inverse_unit_of<T>(maxima.part[i], shift);
     offset.part[i] = shift.offset;
     exponent.part[i] = shift.exponent;
   });
   const Vec<T> order = as_lanes(exponent);
-  return {maximum, zero_unless_finite(maximum) * splat<T>((T)(1 / linear_unit)), as_lanes(offset), lower_bound(order),
-          shifter_of(splat((T)ExpConstants<T>::headroom) - order)};
+  return {maximum, as_lanes(offset), lower_bound(order), shifter_of(splat((T)ExpConstants<T>::headroom) - order)};
 }
 
 // The references and inverse units of positions p, p + 1, …, a vector of them, whose maxima are known.
@@ -229,7 +228,7 @@ CROSSENT_INLINE_LARGE Sums<T, Terms::tree_sums> terms_of(const Vec<T>& x, [[mayb
       running.is_used = select(is_absent, running.is_used, one);
       running.mass.add(t);
     }
-    const Vec<T> gap = fma(x, splat<T>((T)(-1 / linear_unit)), reference.small_maximum);
+    const Vec<T> gap = fma(x, splat<T>((T)(-1 / linear_unit)), reference.small_maximum());
     return {{rest, select(is_absent, zero, t * gap)}};
   } else {
     return {{rest}};

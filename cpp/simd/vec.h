@@ -97,6 +97,7 @@ CROSSENT_BINARY_FUNCTION(scale_by_power_of_two, Vec)
 CROSSENT_BINARY_FUNCTION(equal, Mask)
 CROSSENT_BINARY_FUNCTION(less, Mask)
 CROSSENT_BINARY_FUNCTION(not_less, Mask)  // true when either is nan
+CROSSENT_BINARY_FUNCTION(differ, Mask)    // likewise
 #undef CROSSENT_BINARY_FUNCTION
 
 template <class T>
@@ -210,6 +211,16 @@ CROSSENT_INLINE Doubles<float> as_doubles(const Vec<float>& a) {
   return wide;
 }
 CROSSENT_INLINE Doubles<double> as_doubles(const Vec<double>& a) { return {{a}}; }
+
+CROSSENT_INLINE Doubles<float> load_as_doubles(const float* p) {
+  Doubles<float> wide;
+  repeat<2>(CROSSENT_EACH(v) {
+    wide.part[v] = each_part<Vec<double>>(
+        CROSSENT_EACH(i) { return widened(p + v * lanes<double> + i * Vec<double>::lanes_per_part); });
+  });
+  return wide;
+}
+CROSSENT_INLINE Doubles<double> load_as_doubles(const double* p) { return {{load(p)}}; }
 
 CROSSENT_INLINE Vec<float> as_lanes(const Doubles<float>& a) { return narrow(a.part[0], a.part[1]); }
 CROSSENT_INLINE Vec<double> as_lanes(const Doubles<double>& a) { return a.part[0]; }
