@@ -86,7 +86,7 @@ class FewTerms {
       if (c % 2 != 0) look_ahead(c, x);
       const auto is_less = differ(x, reference_.maximum), is_own = equal(number, own_class);
       sum.add(kept(c), is_less);
-      others = select(is_less, others + one, others);
+      others = add_where(is_less, others, one);
       own_logit = select(is_own, x, own_logit);
       number = number + one;
     }
@@ -125,7 +125,7 @@ class FewTerms {
           });
           repeat<2 * together>(CROSSENT_EACH(k) {
             const auto is_maximum = equal(logits_of(k), reference_.maximum);
-            count = count + select(is_maximum, one, zero);
+            count = add_where(is_maximum, count, one);
             e[k] = select(is_maximum, zero, e[k]);
           });
           repeat<together>(CROSSENT_EACH(i) { part[pair][i] = e[i] + e[i + together]; });

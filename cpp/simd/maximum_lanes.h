@@ -36,7 +36,7 @@ class MaximumLanes {
     const Vec<T> sum = tree_sum<group_terms>(CROSSENT_EACH(v) {
       const Vec<T> x = load(x_[v]);
       const auto is_maximum = equal(x, maximum);
-      count = count + select(is_maximum, one, zero);
+      count = add_where(is_maximum, count, one);
       const Vec<T> e = select(not_less(x, splat(Ordinary<T>::vanishing)), exp_in_range(x), zero);
       const Vec<T> rest = select(is_maximum, zero, e);
       if constexpr (scores) {

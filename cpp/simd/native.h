@@ -61,6 +61,8 @@ CROSSENT_INLINE NativeMask64 not_less(NativeF64 a, NativeF64 b) { return _mm512_
 // True when either is nan.
 CROSSENT_INLINE NativeMask32 differ(NativeF32 a, NativeF32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
 CROSSENT_INLINE NativeMask64 differ(NativeF64 a, NativeF64 b) { return _mm512_cmp_pd_mask(a, b, _CMP_NEQ_UQ); }
+CROSSENT_INLINE NativeF32 add_where(NativeMask32 m, NativeF32 a, NativeF32 b) { return _mm512_mask_add_ps(a, m, a, b); }
+CROSSENT_INLINE NativeF64 add_where(NativeMask64 m, NativeF64 a, NativeF64 b) { return _mm512_mask_add_pd(a, m, a, b); }
 CROSSENT_INLINE NativeF32 select(NativeMask32 m, NativeF32 a, NativeF32 b) { return _mm512_mask_blend_ps(m, b, a); }
 CROSSENT_INLINE NativeF64 select(NativeMask64 m, NativeF64 a, NativeF64 b) { return _mm512_mask_blend_pd(m, b, a); }
 CROSSENT_INLINE uint32_t bits_of(NativeMask32 m) { return m; }
@@ -148,6 +150,13 @@ CROSSENT_INLINE NativeF32 select(NativeMask32 m, NativeF32 a, NativeF32 b) {
 }
 CROSSENT_INLINE NativeF64 select(NativeMask64 m, NativeF64 a, NativeF64 b) {
   return (NativeF64)((m & (NativeI64)a) | (~m & (NativeI64)b));
+}
+// a + b in some lanes, a in the others, whose b counts as 0.
+CROSSENT_INLINE NativeF32 add_where(NativeMask32 m, NativeF32 a, NativeF32 b) {
+  return a + (NativeF32)(m & (NativeI32)b);
+}
+CROSSENT_INLINE NativeF64 add_where(NativeMask64 m, NativeF64 a, NativeF64 b) {
+  return a + (NativeF64)(m & (NativeI64)b);
 }
 // A bit for each lane.
 #if defined(__AVX2__)
@@ -363,8 +372,8 @@ CROSSENT_INLINE NativeF32 narrow(NativeF64 low, NativeF64 high) { return vcvt_hi
 // Adds the floats at p that are meant, the lower and the upper half of a register of them.
 CROSSENT_INLINE void add_widened(const float* p, NativeMask32 meant, NativeF64& low, NativeF64& high) {
 #if defined(__AVX512F__)
-  low = _mm512_mask_add_pd(low, (NativeMask64)meant, low, widened(p));
-  high = _mm512_mask_add_pd(high, (NativeMask64)_kshiftri_mask16(meant, 8), high, widened(p + 8));
+  low = add_where((NativeMask64)meant, low, widened(p));
+  high = add_where((NativeMask64)_kshiftri_mask16(meant, 8), high, widened(p + 8));
 #else
   NativeF32 a;
   NativeF64 wide_low, wide_high;

@@ -219,7 +219,7 @@ CROSSENT_INLINE_LARGE Sums<T, Terms::tree_sums> terms_of(const Vec<T>& x, [[mayb
   const Vec<T> zero = splat<T>(0), one = splat<T>(1);
   const auto is_maximum = equal(x, reference.maximum);
   const Vec<T> shifted = x - reference.offset, e = scaled_exp(shifted, reference.lower, reference.shifter);
-  running.count = running.count + select(is_maximum, one, zero);
+  running.count = add_where(is_maximum, running.count, one);
   const Vec<T> rest = select(is_maximum, zero, e);
   keep(e, rest, shifted);
   if constexpr (Terms::present) {

@@ -24,13 +24,17 @@ struct Targets {
     }
   }
 
-  // All but the logits, for positions first, first + 1, …. Whether one of them is neither a class nor ignored.
+  // All but the logits, for positions first, first + 1, …. Whether one of them is neither a class nor ignored. Those
+  // that follow are asked for: among the columns of logits the hardware would not think of them.
   template <class T>
   bool read(const Segment& segment, ptrdiff_t first, ptrdiff_t positions) {
     const Problem& problem = *segment.problem;
+    constexpr ptrdiff_t labels_of_line = 64 / sizeof(int64_t);
     bool changed = false;
     for (ptrdiff_t p = 0; p < positions; ++p) {
-      const int64_t label = read_once(segment.target + (first + p) * segment.target_stride);
+      const int64_t* place = segment.target + (first + p) * segment.target_stride;
+      if (p % labels_of_line == 0) __builtin_prefetch(place + batch_positions * segment.target_stride);
+      const int64_t label = read_once(place);
       const bool is_ignored = problem.has_ignore_index & (label == problem.ignore_index);
       const bool is_class = (uint64_t)label < (uint64_t)problem.classes;
       const bool is_valid = is_class & !is_ignored;

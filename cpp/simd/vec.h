@@ -125,6 +125,11 @@ CROSSENT_INLINE Vec<T> select(const Mask<T>& mask, const Vec<T>& yes, const Vec<
   return each_part<Vec<T>>(CROSSENT_EACH(i) { return select(mask.part[i], yes.part[i], no.part[i]); });
 }
 
+template <class T>
+CROSSENT_INLINE Vec<T> add_where(const Mask<T>& mask, const Vec<T>& a, const Vec<T>& b) {
+  return each_part<Vec<T>>(CROSSENT_EACH(i) { return add_where(mask.part[i], a.part[i], b.part[i]); });
+}
+
 // A bit for each lane.
 template <class T>
 CROSSENT_INLINE uint32_t bits_of(const Mask<T>& mask) {
