@@ -7,7 +7,7 @@
 namespace crossent {
 
 constexpr size_t kept_memory_smallest = size_t{1} << 22;  // 4 MiB: anything smaller is the C library's business
-constexpr size_t kept_memory_limit = size_t{1} << 29;     // 512 MiB in all
+constexpr size_t kept_memory_limit = size_t{1} << 30;     // 1 GiB in all
 
 struct Piece {
   void* data;

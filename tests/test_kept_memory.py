@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import crossent
 import numpy as np
@@ -62,6 +63,33 @@ def test_limit() -> None:
     pieces = [_core.kept_bytes(_core.kept_memory_limit // 4) for _ in range(6)]  # untouched, so not even in memory
     pieces.clear()
     assert 0 < crossent.release_memory() <= _core.kept_memory_limit
+
+
+def lazily_freed_bytes() -> int:
+    """How much the system may take from this process without asking; -1 where it doesn't say."""
+    try:
+        lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return -1
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("LazyFree")), -1)
+
+
+@pytest.mark.skipif(lazily_freed_bytes() == -1, reason="needs Linux's word for it")
+def test_a_system_short_of_memory_may_take_a_large_piece() -> None:
+    before = lazily_freed_bytes()
+    for size, is_lent in ((1 << 22, False), (1 << 29, False), ((1 << 29) + 4096, True)):
+        piece = _core.kept_bytes(size)
+        piece[: 1 << 22] = 1  # as much as has to be in memory
+        assert lazily_freed_bytes() == before
+        address = piece.ctypes.data
+        del piece
+        assert (lazily_freed_bytes() >= before + (1 << 22)) == is_lent
+        piece = _core.kept_bytes(size)
+        assert piece.ctypes.data == address
+        piece[: 1 << 22] = 2  # is in use again
+        assert lazily_freed_bytes() == before
+        del piece
+        crossent.release_memory()
 
 
 def test_much_smaller_results_dont_take_a_large_piece() -> None:

@@ -84,7 +84,9 @@ def release_memory() -> int:
 
     Fresh memory costs more time than a gradient: the system has to clear every page of it. So when an array of 4 MiB or
     more that a function of this package has allocated (a gradient, a softmax) is gone, its memory is kept for the next
-    one: up to 512 MiB in all, the oldest going first. Nothing is kept of an ``out=`` of yours.
+    one: up to 1 GiB in all, the oldest going first. That of an array of more than 512 MiB is marked as what Linux may
+    take back when it is short of memory, though until then it counts as the process's. Nothing is kept of an ``out=``
+    of yours.
 
     Such an array is a view of that memory (``flags.owndata`` is false), so it can't be resized in place, and
     ``tracemalloc``, which sees what NumPy allocates, doesn't see it.
