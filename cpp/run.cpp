@@ -141,6 +141,14 @@ SegmentResult total(PerBlock<SegmentResult>& results) {
   return sum.rounded();
 }
 
+// How many blocks one thread takes in a row, none of which shows in a result. A kernel asks the memory for what comes
+// next, which after a block would else be another thread's, and writes one batch beside the next.
+ptrdiff_t blocks_per_run(ptrdiff_t blocks, ptrdiff_t block_elements, int threads) {
+  constexpr ptrdiff_t most_elements = 1 << 20, runs_of_thread = 16;
+  const ptrdiff_t most = std::min(blocks / (runs_of_thread * threads), most_elements / block_elements);
+  return std::max<ptrdiff_t>(most, 1);
+}
+
 // Few positions of many classes: the chunks of each are shared out among threads. They are put together in their order,
 // as the kernel does that has a row to itself. What is too long for any cache goes the same way, whatever the number of
 // threads: nothing is lost, and no block is so long that a stop request would wait for it.
@@ -154,8 +162,10 @@ class SharedPositions {
         at_once_(at_once),
         batches_((positions_ + at_once - 1) / at_once),
         classes_(start.problem->classes),
-        blocks_((classes_ + block_classes - 1) / block_classes),
-        threads_(threads_for(positions_ * classes_, batches_ * blocks_)),
+        threads_(threads_for(positions_ * classes_, batches_ * ((classes_ + block_classes - 1) / block_classes))),
+        run_classes_(block_classes *
+                     blocks_per_run(batches_ * classes_ / block_classes, at_once * block_classes, threads_)),
+        runs_((classes_ + run_classes_ - 1) / run_classes_),
         scratch_(scratch_for(start, classes_, 0), threads_),
         chunks_(static_cast<size_t>(positions_ * chunks_of_row(classes_))),
         outputs_(static_cast<size_t>(positions_)) {}
@@ -168,9 +178,9 @@ class SharedPositions {
 
   // Every position is finished before one is written: the output may be in the logits' place.
   SegmentResult run() {
-    run_stage(SharedClasses::Stage::reduce, blocks_);
+    run_stage(SharedClasses::Stage::reduce, runs_);
     const SegmentResult result = run_stage(SharedClasses::Stage::finish, 1);
-    if (start_.output.data) run_stage(SharedClasses::Stage::write, blocks_);
+    if (start_.output.data) run_stage(SharedClasses::Stage::write, runs_);
     return result;
   }
 
@@ -178,15 +188,15 @@ class SharedPositions {
   static constexpr ptrdiff_t block_classes = 4 * chunk_classes;
   static constexpr ptrdiff_t longest_whole = ptrdiff_t{1} << 22;
 
-  SegmentResult run_stage(SharedClasses::Stage stage, ptrdiff_t blocks_of_batch) {
-    PerBlock<SegmentResult> results(batches_ * blocks_of_batch);
-    for_each_block(batches_ * blocks_of_batch, threads_, [&](ptrdiff_t index, int thread) {
-      const ptrdiff_t first = index / blocks_of_batch * at_once_, end = std::min(positions_, first + at_once_);
-      const ptrdiff_t first_class = index % blocks_of_batch * block_classes;
+  SegmentResult run_stage(SharedClasses::Stage stage, ptrdiff_t runs_of_batch) {
+    PerBlock<SegmentResult> results(batches_ * runs_of_batch);
+    for_each_block(batches_ * runs_of_batch, threads_, [&](ptrdiff_t index, int thread) {
+      const ptrdiff_t first = index / runs_of_batch * at_once_, end = std::min(positions_, first + at_once_);
+      const ptrdiff_t first_class = index % runs_of_batch * run_classes_;
       SegmentSum sum;
       for (ptrdiff_t position = first; position < end;) {
         const Layout::Line line = layout_.line(position, end);
-        const SharedClasses shared = {stage, first_class, std::min(classes_, first_class + block_classes),
+        const SharedClasses shared = {stage, first_class, std::min(classes_, first_class + run_classes_),
                                       chunks_.data() + position * chunks_of_row(classes_), outputs_.data() + position};
         Segment segment = segment_along(line, start_, scratch_.of_thread(thread));
         segment.shared = &shared;
@@ -201,20 +211,13 @@ class SharedPositions {
   const Layout& layout_;
   const Segment& start_;
   const Kernel kernel_;
-  const ptrdiff_t positions_, at_once_, batches_, classes_, blocks_;
+  const ptrdiff_t positions_, at_once_, batches_, classes_;
   const int threads_;
+  const ptrdiff_t run_classes_, runs_;  // of the classes
   Scratch scratch_;
   std::vector<RowStatistics> chunks_;
   std::vector<RowOutput> outputs_;
 };
-
-// How many blocks one thread takes in a row, none of which shows in a result. A kernel asks the memory for what comes
-// next, which after a block would else be another thread's, and writes one batch beside the next.
-ptrdiff_t blocks_per_run(ptrdiff_t blocks, ptrdiff_t block_elements, int threads) {
-  constexpr ptrdiff_t most_elements = 1 << 20, runs_of_thread = 16;
-  const ptrdiff_t most = std::min(blocks / (runs_of_thread * threads), most_elements / block_elements);
-  return std::max<ptrdiff_t>(most, 1);
-}
 
 // Where a segment from `position` on ends: with the line, as far as that has whole blocks, or inside a block.
 ptrdiff_t end_of_segment(const Layout& layout, ptrdiff_t position, ptrdiff_t end, ptrdiff_t block_positions) {
