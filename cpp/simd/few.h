@@ -35,7 +35,7 @@ template <class E>
 void load_positions(const Plane& x, ptrdiff_t first, ptrdiff_t classes, ptrdiff_t count, ptrdiff_t readable,
                     typename E::Real* tile) {
   load_tile<E>(element_at<E>(x, first), x.position_stride, x.class_stride, classes, count, readable,
-               !keeps_memory_busy<typename E::Real>, tile);
+               !reads_meanwhile<typename E::Real>, tile);
 }
 template <class O>
 void store_positions(const typename O::Real* tile, const Plane& y, ptrdiff_t first, ptrdiff_t classes,
@@ -88,7 +88,7 @@ class FewClassesKernel {
       if (reads_in_place_) places.logits += batch_positions;
       if (writes_in_place_) places.gradient += batch_positions;
     }
-    if (keeps_memory_busy<T> && segment_.output_is_staged) staged_.finish();
+    if (writes_meanwhile<T> && segment_.output_is_staged) staged_.finish();
     if (streams_columns_ || segment_.output_is_staged) finish_streaming();
     return positions.take_result();
   }
@@ -98,7 +98,7 @@ class FewClassesKernel {
     return size_of(plane.element) == sizeof(T) && plane.position_stride == 1 && plane.class_stride != 1;
   }
 
-  FewPlaces<T> first_places() {
+  __attribute__((noinline)) FewPlaces<T> first_places() {
     const Plane &x = segment_.logits, &y = segment_.output;
     FewPlaces<T> places = {};
     places.logits = reads_in_place_ ? static_cast<const T*>(x.data) : tile_;
@@ -122,7 +122,7 @@ class FewClassesKernel {
   void store_gradient(ptrdiff_t first, ptrdiff_t count) {
     const Plane& y = segment_.output;
     if (streams_columns_) return column_stream_.write(terms_, first, count, 0, classes_);
-    if (!keeps_memory_busy<T> || !segment_.output_is_staged)
+    if (!writes_meanwhile<T> || !segment_.output_is_staged)
       return tiles_of_elements_.store(terms_, y, first, classes_, count);
     staged_.write_all();
     tiles_of_elements_.store(terms_, {rows_, y.element, classes_, 1}, 0, classes_, count);

@@ -16,9 +16,12 @@ constexpr ptrdiff_t few_plain_classes = sizeof(T) != 4 ? few_classes
                                         : parts == 1   ? 100
                                                        : few_classes_at_most;
 
-// Whether the memory is given work while terms are computed: floats take so little time that it would be waited for.
+// Whether the memory is given work while terms are computed, since floats take so little time that it would be waited
+// for: to read, and where a value is a single register to write.
 template <class T>
-constexpr bool keeps_memory_busy = parts == 1 && sizeof(T) == 4;
+constexpr bool reads_meanwhile = parts <= 2 && sizeof(T) == 4;
+template <class T>
+constexpr bool writes_meanwhile = parts == 1 && sizeof(T) == 4;
 
 // A batch of positions in memory, a whole number of vectors: their logits, and where the terms and the gradient of each
 // class go.
@@ -64,7 +67,7 @@ class FewTerms {
       Vec<T> e[together];
       repeat<together>(CROSSENT_EACH(i) {
         Vec<T> x = logits(c + i);
-        if (i % 2 == 0) look_ahead(c + i, x);
+        if ((together > 1 ? i : c) % 2 == 0) look_ahead(c + i, x);
         e[i] = term_of(x);
       });
       repeat<together>(CROSSENT_EACH(i) {
@@ -150,13 +153,13 @@ class FewTerms {
   }
   // With the i-th term: two lines of the rows that wait, every other time.
   CROSSENT_INLINE void write_staged(int i) const {
-    if constexpr (keeps_memory_busy<T>) {
+    if constexpr (writes_meanwhile<T>) {
       if (i % 2 != 0) places_.staged->template write<2>();
     }
   }
   // See prefetch_beside().
   CROSSENT_INLINE void look_ahead(ptrdiff_t c, Vec<T>& x) const {
-    if constexpr (keeps_memory_busy<T>) {
+    if constexpr (reads_meanwhile<T>) {
       const char* line = places_.ahead + p_ * places_.ahead_position_bytes + c * places_.ahead_class_bytes;
       prefetch_beside<2>(x.part[0], line);
     }
