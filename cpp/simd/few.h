@@ -34,8 +34,8 @@ struct TilesOfElements {
 template <class E>
 void load_positions(const Plane& x, ptrdiff_t first, ptrdiff_t classes, ptrdiff_t count, ptrdiff_t readable,
                     typename E::Real* tile) {
-  load_tile<E>(element_at<E>(x, first), x.position_stride, x.class_stride, classes, count, readable,
-               !reads_meanwhile<typename E::Real>, tile);
+  load_tile<E>(element_at<E>(x, first), x.position_stride, x.class_stride, classes, count, readable, !reads_meanwhile,
+               tile);
 }
 template <class O>
 void store_positions(const typename O::Real* tile, const Plane& y, ptrdiff_t first, ptrdiff_t classes,

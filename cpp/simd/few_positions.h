@@ -109,7 +109,7 @@ class FewPositions {
     for (ptrdiff_t c = 0; c < problem_.classes; ++c) {
       repeat<vectors>(CROSSENT_EACH(v) {
         const T* x = places.logits + c * places.logits_stride + p + v * width;
-        if constexpr (vectors > 1 && !reads_meanwhile<T>) __builtin_prefetch(x + batch_positions);  // the next batch
+        if constexpr (vectors > 1 && !reads_meanwhile) __builtin_prefetch(x + batch_positions);  // the next batch
         m[v] = max(load(x), m[v]);
       });
     }

@@ -16,10 +16,9 @@ constexpr ptrdiff_t few_plain_classes = sizeof(T) != 4 ? few_classes
                                         : parts == 1   ? 100
                                                        : few_classes_at_most;
 
-// Whether the memory is given work while terms are computed, since floats take so little time that it would be waited
-// for: to read, and where a value is a single register to write.
-template <class T>
-constexpr bool reads_meanwhile = parts <= 2 && sizeof(T) == 4;
+// Whether the memory is given work while terms are computed, instead of being waited for: to read, and where a value is
+// a single register to write, floats alone, which take so little time.
+constexpr bool reads_meanwhile = parts <= 2;
 template <class T>
 constexpr bool writes_meanwhile = parts == 1 && sizeof(T) == 4;
 
@@ -159,7 +158,7 @@ class FewTerms {
   }
   // See prefetch_beside().
   CROSSENT_INLINE void look_ahead(ptrdiff_t c, Vec<T>& x) const {
-    if constexpr (reads_meanwhile<T>) {
+    if constexpr (reads_meanwhile) {
       const char* line = places_.ahead + p_ * places_.ahead_position_bytes + c * places_.ahead_class_bytes;
       prefetch_beside<2>(x.part[0], line);
     }
