@@ -36,11 +36,13 @@ void free_piece(Piece* piece) {
   delete piece;
 }
 
-// A large piece is the first that a system short of memory takes, page by page, instead of ending a process: whoever
-// writes there again gets a fresh page. Of smaller ones it would cost more than it is worth, 5 to 10 % of a gradient.
+// A large piece is the first that a system short of memory takes, page by page, instead of ending a process; a page
+// that was taken is a fresh one when it is written again. For smaller pieces that costs more than it is worth: some 10
+// % of a gradient.
 void lend_to_system([[maybe_unused]] const Piece& piece) {
 #if defined(__linux__) && defined(MADV_FREE)
-  if (piece.bytes > kept_memory_limit / 2) madvise(piece.data, piece.bytes, MADV_FREE);
+  const bool is_lent = kept_memory_limit / 2 < piece.bytes && piece.bytes <= kept_memory_limit;
+  if (is_lent) madvise(piece.data, piece.bytes, MADV_FREE);
 #endif
 }
 

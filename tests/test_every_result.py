@@ -9,8 +9,8 @@ from crossent import _core
 
 #: All but x86's baseline have fused multiply-add. When the results change on purpose (a better polynomial, another
 #: order of a sum, new cases in every_result.py): see what has changed with ``diff`` of what ``python
-#: tests/every_result.py`` prints before and after, put the new digests here, and say so in CHANGELOG.md. That AVX2,
-#: AVX-512 and NEON agree is not to be given up.
+#: tests/every_result.py`` prints before and after, put the new digests here, and say so in CHANGELOG.md, once
+#: there has been a release. That AVX2, AVX-512 and NEON agree is not to be given up.
 WITH_FMA = "eb3d32cc89c70beea98ac83629d6eec7db83d19b55dfac65686b26aa70bc18e7"
 X86_BASELINE = "cc24b6001cf0682c2d1fc3989b012c6dd44eaaad58dcc0ef71a3e0a61e6f22ff"
 

@@ -195,7 +195,7 @@ CROSSENT_INLINE_LARGE Vec<T> exp_product(const Vec<T>& multiplier, const Vec<T>&
   const Vec<T> bounded = max(lower, x);
   Vec<T> shifted;
   const Vec<T> steps = steps_of(bounded, splat<T>(C::shifter), shifted), r = reduce(bounded, steps);
-  if constexpr (C::steps == 1) {
+  if constexpr (C::steps == 1) {  // the steps are n
     return scale_by_power_of_two(times_exp<C>(splat<T>(1), r) * multiplier, steps + exponent);
   } else {  // n = floor(steps / C::steps)
     const Vec<T> n = round(fma(steps, splat<T>(1 / C::steps), splat<T>((1 - C::steps) / (2 * C::steps))));
@@ -211,7 +211,7 @@ struct Shift {
 
 constexpr double least_irreducible = 0x1.0000000000001p16;
 
-// Of maxima below that.
+// Of maxima whose magnitude is below that.
 CROSSENT_INLINE Shift shift_of_reducible(const Vec<double>& maximum) {
   using C = ExpConstants<double>;
   return {splat(0.0), round(fma(maximum, splat(C::steps_per_unit), splat(C::middle)))};
@@ -243,7 +243,7 @@ CROSSENT_INLINE Vec<T> lower_bound(const Vec<T>& exponent) {
 }
 
 // exp(high + low) for |low| below an ulp of high <= 0, for results of T. Maximum error for double exp_of_sum_ulp, for
-// float, to which such a low is nothing, 2^-38.
+// float 2^-38, beside which low is nothing: it changes what is above exp(-800) by 2^-43.
 [[maybe_unused]] constexpr double exp_of_sum_ulp = 1.6;
 template <class T>
 [[maybe_unused]] CROSSENT_INLINE_LARGE Vec<double> exp_of_sum(const Vec<double>& high, const Vec<double>& low) {

@@ -75,7 +75,7 @@ class FewClassesKernel {
         block_end += segment_.block_positions;
       }
       const ptrdiff_t left = segment_.positions - first, count = left < batch_positions ? left : batch_positions;
-      if (count % lanes<T> != 0 && reads_in_place_) {  // tiles have room for whole vectors
+      if (count % lanes<T> != 0 && reads_in_place_) {  // the last; tiles have room for whole vectors
         reads_in_place_ = writes_in_place_ = false;
         places = first_places();
       }

@@ -86,9 +86,9 @@ class FewTerms {
     for (c = 0; c < classes_; ++c) {
       Vec<T> x = logits(c);
       if (c % 2 != 0) look_ahead(c, x);
-      const auto is_less = differ(x, reference_.maximum), is_own = equal(number, own_class);
-      sum.add(kept(c), is_less);
-      others = add_where(is_less, others, one);
+      const auto is_other = differ(x, reference_.maximum), is_own = equal(number, own_class);
+      sum.add(kept(c), is_other);
+      others = add_where(is_other, others, one);
       own_logit = select(is_own, x, own_logit);
       number = number + one;
     }

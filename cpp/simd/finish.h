@@ -29,7 +29,7 @@ struct Coefficients {
 constexpr double is_computed = 1, may_be_nan = 2;
 
 // Quotients by a row's total. Floats are made of doubles that need be no better than 2^-50, and so one division, the
-// slowest of all operations, serves several.
+// slowest of all operations, serves all quotients of a row.
 template <class T>
 class Divisor {
  public:

@@ -151,7 +151,6 @@ CROSSENT_INLINE NativeF32 select(NativeMask32 m, NativeF32 a, NativeF32 b) {
 CROSSENT_INLINE NativeF64 select(NativeMask64 m, NativeF64 a, NativeF64 b) {
   return (NativeF64)((m & (NativeI64)a) | (~m & (NativeI64)b));
 }
-// a + b in some lanes, a in the others, whose b counts as 0.
 CROSSENT_INLINE NativeF32 add_where(NativeMask32 m, NativeF32 a, NativeF32 b) {
   return a + (NativeF32)(m & (NativeI32)b);
 }
@@ -369,7 +368,7 @@ CROSSENT_INLINE NativeF64 widened(const float* p) { return vcvt_f64_f32(vld1_f32
 CROSSENT_INLINE NativeF32 narrow(NativeF64 low, NativeF64 high) { return vcvt_high_f32_f64(vcvt_f32_f64(low), high); }
 #endif
 
-// Adds the floats at p that are meant, the lower and the upper half of a register of them.
+// Adds those of a register's floats at p that are meant, the lower half to low and the upper half to high.
 CROSSENT_INLINE void add_widened(const float* p, NativeMask32 meant, NativeF64& low, NativeF64& high) {
 #if defined(__AVX512F__)
   low = add_where((NativeMask64)meant, low, widened(p));

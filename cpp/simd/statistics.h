@@ -116,6 +116,7 @@ CROSSENT_INLINE Vec<T> load_as(const double* p) {
 template <class T>
 CROSSENT_INLINE_LARGE Reference<T> reference_of(const Vec<T>& maximum, Doubles<T>& inverse_unit) {
   const Doubles<T> maxima = as_doubles(maximum);
+  // as a rule; for floats the bound is 2^16, which shift_of() answers in the same way
   const bool are_reducible = bits_of(not_less(absolute(maximum), splat((T)least_irreducible))) == 0;
   Doubles<T> offset, exponent;
   repeat<double_vectors<T>>(CROSSENT_EACH(i) {

@@ -24,8 +24,9 @@ struct Targets {
     }
   }
 
-  // All but the logits, for positions first, first + 1, …. Whether one of them is neither a class nor ignored. Those
-  // that follow are asked for: among the columns of logits the hardware would not think of them.
+  // All but the logits, for positions first, first + 1, …. Whether one of them is neither a class nor ignored. The
+  // labels that follow are asked for if they lie side by side: among the columns of logits the hardware would not think
+  // of them.
   template <class T>
   bool read(const Segment& segment, ptrdiff_t first, ptrdiff_t positions) {
     const Problem& problem = *segment.problem;

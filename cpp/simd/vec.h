@@ -125,6 +125,7 @@ CROSSENT_INLINE Vec<T> select(const Mask<T>& mask, const Vec<T>& yes, const Vec<
   return each_part<Vec<T>>(CROSSENT_EACH(i) { return select(mask.part[i], yes.part[i], no.part[i]); });
 }
 
+// a + b in the lanes of the mask, a in the others, but for an a of -0, which may become +0.
 template <class T>
 CROSSENT_INLINE Vec<T> add_where(const Mask<T>& mask, const Vec<T>& a, const Vec<T>& b) {
   return each_part<Vec<T>>(CROSSENT_EACH(i) { return add_where(mask.part[i], a.part[i], b.part[i]); });
