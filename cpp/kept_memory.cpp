@@ -16,29 +16,14 @@ namespace {
 
 constexpr size_t page_bytes = 4096;
 
-void* allocate(size_t bytes) {
-#if defined(__linux__)
-  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED) return nullptr;
-  madvise(data, bytes, MADV_HUGEPAGE);
-  return data;
-#else
-  return ::operator new(bytes, std::align_val_t{page_bytes}, std::nothrow);
-#endif
-}
-
 void free_piece(Piece* piece) {
-#if defined(__linux__)
-  munmap(piece->data, piece->bytes);
-#else
-  ::operator delete(piece->data, std::align_val_t{page_bytes});
-#endif
+  return_pages(piece->data, piece->bytes);
   delete piece;
 }
 
 // A large piece is the first that a system short of memory takes, page by page, instead of ending a process; a page
-// that was taken is a fresh one when it is written again. For smaller pieces that costs more than it is worth: some 10
-// % of a gradient.
+// that was taken is a fresh one when it is written again. Smaller ones aren't worth it: it costs some 10 % of a
+// gradient.
 void lend_to_system([[maybe_unused]] const Piece& piece) {
 #if defined(__linux__) && defined(MADV_FREE)
   const bool is_lent = kept_memory_limit / 2 < piece.bytes && piece.bytes <= kept_memory_limit;
@@ -113,12 +98,31 @@ Kept& kept() {
 
 }  // namespace
 
+void* fresh_pages(size_t bytes) {
+#if defined(__linux__)
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) return nullptr;
+  madvise(data, bytes, MADV_HUGEPAGE);
+  return data;
+#else
+  return ::operator new(bytes, std::align_val_t{page_bytes}, std::nothrow);
+#endif
+}
+
+void return_pages(void* data, [[maybe_unused]] size_t bytes) {
+#if defined(__linux__)
+  munmap(data, bytes);
+#else
+  ::operator delete(data, std::align_val_t{page_bytes});
+#endif
+}
+
 Piece* take_piece(size_t bytes) {
   const size_t whole = (bytes + page_bytes - 1) / page_bytes * page_bytes;
   if (whole < bytes) throw std::bad_alloc();
   if (Piece* piece = kept().take(whole)) return piece;
-  auto piece = std::make_unique<Piece>(Piece{allocate(whole), whole});
-  if (!piece->data && kept().release() > 0) piece->data = allocate(whole);
+  auto piece = std::make_unique<Piece>(Piece{fresh_pages(whole), whole});
+  if (!piece->data && kept().release() > 0) piece->data = fresh_pages(whole);
   if (!piece->data) throw std::bad_alloc();
   return piece.release();
 }

@@ -9,6 +9,10 @@ namespace crossent {
 constexpr size_t kept_memory_smallest = size_t{1} << 22;  // 4 MiB: anything smaller is the C library's business
 constexpr size_t kept_memory_limit = size_t{1} << 30;     // 1 GiB in all
 
+// Fresh pages, or null; and back to the system.
+void* fresh_pages(size_t bytes);
+void return_pages(void* data, size_t bytes);
+
 struct Piece {
   void* data;
   size_t bytes;

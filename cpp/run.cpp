@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "dispatch.h"
+#include "kept_memory.h"
 #include "long_sum.h"
 #include "loss.h"
 #include "parallel.h"
@@ -19,23 +20,34 @@ using Kernel = SegmentResult (*)(const Segment&);
 
 // Scratch memory for each thread, taken from the heap only where it is large. Between two threads' there is a gap that
 // the hardware's prefetching doesn't cross: lines fetched from another thread's make both wait (1,000,000 × 32 with
-// gradient took 1.7 times as long).
+// gradient took 1.7 times as long). For a large result, which takes longer than fresh pages do, it goes back to the
+// system at once: the C library would hold such a block for the next call, and when it has cut something off it a
+// second.
 class Scratch {
  public:
-  Scratch(ptrdiff_t bytes, int threads) : bytes_((bytes + 63) / 64 * 64 + (threads > 1 ? gap_bytes : 0)) {
-    if (bytes_ * threads > static_cast<ptrdiff_t>(sizeof(small_))) {
-      heap_.reset(static_cast<char*>(::operator new(static_cast<size_t>(bytes_ * threads), std::align_val_t{64})));
-    }
+  Scratch(ptrdiff_t bytes, int threads, bool is_for_large_result)
+      : bytes_((bytes + 63) / 64 * 64 + (threads > 1 ? gap_bytes : 0)) {
+    const size_t all = static_cast<size_t>(bytes_ * threads);
+    if (all <= sizeof(small_)) return;
+    const bool is_fresh = is_for_large_result && all >= least_fresh_bytes;
+    void* data = is_fresh ? fresh_pages(all) : ::operator new(all, std::align_val_t{64});
+    if (!data) throw std::bad_alloc();
+    large_ = {static_cast<char*>(data), Free{is_fresh ? all : 0}};
   }
-  void* of_thread(int thread) { return (heap_ ? heap_.get() : small_) + thread * bytes_; }
+  void* of_thread(int thread) { return (large_ ? large_.get() : small_) + thread * bytes_; }
 
  private:
   static constexpr ptrdiff_t gap_bytes = 8192;
+  static constexpr size_t least_fresh_bytes = size_t{1} << 20;
   struct Free {
-    void operator()(char* p) const { ::operator delete(p, std::align_val_t{64}); }
+    size_t fresh_bytes;  // 0 for the heap
+    void operator()(char* p) const {
+      if (fresh_bytes > 0) return return_pages(p, fresh_bytes);
+      ::operator delete(p, std::align_val_t{64});
+    }
   };
   ptrdiff_t bytes_;
-  std::unique_ptr<char, Free> heap_;
+  std::unique_ptr<char, Free> large_;
   alignas(64) char small_[16384];
 };
 
@@ -162,11 +174,11 @@ class SharedPositions {
         at_once_(at_once),
         batches_((positions_ + at_once - 1) / at_once),
         classes_(start.problem->classes),
-        threads_(threads_for(positions_ * classes_, batches_ * ((classes_ + block_classes - 1) / block_classes))),
-        run_classes_(block_classes *
-                     blocks_per_run(batches_ * classes_ / block_classes, at_once * block_classes, threads_)),
+        blocks_(batches_ * ((classes_ + block_classes - 1) / block_classes)),
+        threads_(threads_for(positions_ * classes_, blocks_)),
+        run_classes_(block_classes * blocks_per_run(blocks_, at_once * block_classes, threads_)),
         runs_((classes_ + run_classes_ - 1) / run_classes_),
-        scratch_(scratch_for(start, classes_, 0), threads_),
+        scratch_(scratch_for(start, classes_, 0), threads_, start.output_streams),
         chunks_(static_cast<size_t>(positions_ * chunks_of_row(classes_))),
         outputs_(static_cast<size_t>(positions_)) {}
 
@@ -211,7 +223,7 @@ class SharedPositions {
   const Layout& layout_;
   const Segment& start_;
   const Kernel kernel_;
-  const ptrdiff_t positions_, at_once_, batches_, classes_;
+  const ptrdiff_t positions_, at_once_, batches_, classes_, blocks_;
   const int threads_;
   const ptrdiff_t run_classes_, runs_;  // of the classes
   Scratch scratch_;
@@ -250,7 +262,8 @@ SegmentResult run(const Layout& layout, const Segment& all) {
   const ptrdiff_t blocks = (positions + block_positions - 1) / block_positions;
   const int threads = threads_for(positions * problem.classes, blocks);
   const ptrdiff_t run_positions = block_positions * blocks_per_run(blocks, block_positions * problem.classes, threads);
-  Scratch scratch(scratch_for(start, problem.classes, std::min(positions, block_positions)), threads);
+  Scratch scratch(scratch_for(start, problem.classes, std::min(positions, block_positions)), threads,
+                  start.output_streams);
   PerBlock<SegmentResult> results(blocks);
   for_each_block((positions + run_positions - 1) / run_positions, threads, [&](ptrdiff_t run, int thread) {
     SegmentSum sum;
