@@ -1,5 +1,6 @@
 // The one list of instruction sets, best first. A new one needs its name declared, a test for it and an entry here, a
-// line in CMakeLists.txt, a section in simd/native.h and, for registers of a new width, one in simd/transpose.h.
+// line in CMakeLists.txt, a section in simd/native.h and simd/native_memory.h and, for registers of a new width, one in
+// simd/transpose.h.
 #include "dispatch.h"
 
 #include <atomic>

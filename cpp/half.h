@@ -1,4 +1,4 @@
-// Half precisions, one number at a time, where speed doesn't count (simd/native.h has the vectors).
+// Half precisions, one number at a time, where speed doesn't count (simd/native_memory.h has the vectors).
 #pragma once
 
 #include <bit>

@@ -2,7 +2,7 @@
 // as many native registers as that takes. The number of lanes, and so the order of every sum, is the same everywhere.
 #pragma once
 
-#include "native.h"
+#include "native_memory.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
