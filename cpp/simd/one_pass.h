@@ -102,7 +102,8 @@ class OnePass {
     lanes_left_ = most_lanes;
     for (ptrdiff_t i = begin; i < end; ++i) {
       if (is_skipped(i)) continue;
-      const Extremes<T> extremes = groups_of_row(i, group + (i - begin) * groups_, lead(end - i));
+      const Extremes<T> extremes =
+          groups_of_row(i, group + (i - begin) * groups_, asks_meanwhile ? (end - i) * groups_ * line_step_ : 0);
       if (Terms::present && some_vanish_) return false;  // what waits of this row is written by the other way
       maximum[i] = largest_lane(extremes.largest);
       least = min(extremes.least, least);
@@ -119,7 +120,7 @@ class OnePass {
     if (!are_ordinary<Bound>(load(maximum), least_)) return false;
 
     maximum_lanes_.sum_again();
-    const char* next_line = reinterpret_cast<const char*>(row(end)) + distance().through_caches;
+    const char* next_line = reinterpret_cast<const char*>(row(end)) + distance_.through_caches;
     for (ptrdiff_t i = begin; i < end; ++i) {
       if (is_skipped(i)) continue;
       const ptrdiff_t first_group = (i - begin) * groups_, end_group = first_group + groups_;
@@ -157,17 +158,12 @@ class OnePass {
     return {keeps || scores ? 8192 : 12288, once ? 0 : 16384};
   }
 
-  // While groups are added up nothing is read. Meanwhile the memory is asked for half a line with each, and before that
-  // rows are asked for earlier by as much as will be: from memory it takes 4 % off the time of 1000 classes.
-  ptrdiff_t lead(ptrdiff_t rows) const { return asks_meanwhile ? rows * groups_ * line_step_ : 0; }
-
   // A piece at a time where pieces of rows before may wait to be written.
   Extremes<T> groups_of_row(ptrdiff_t i, Group<T, scores>* group, ptrdiff_t lead) {
     const typename E::Storage* x = row(i);
     const bool by_groups = makes_room_by_groups<E, keeps> && (!keeps_at_run_time<Terms> || in_.kept_terms);
     const ptrdiff_t piece = in_.rows_wait() && !by_groups ? piece_classes<T> : classes_;
-    BytesAhead ahead = distance();
-    ahead.through_caches += lead;
+    const BytesAhead ahead = {distance_.past_caches, distance_.through_caches + lead};
     Extremes<T> all = no_extremes<T>();
     for (ptrdiff_t c = 0; c < classes_; c += piece) {
       const ptrdiff_t classes = classes_ - c < piece ? classes_ - c : piece;
@@ -265,8 +261,12 @@ class OnePass {
   const Terms terms_;  // from the first class on
   WaitingRows<T>& waiting_;
   const ptrdiff_t c_, classes_, groups_, first_, positions_;
-  // 0 where nothing is asked for: of long rows too few are taken together.
-  const ptrdiff_t line_step_ = in_.segment.reads_past_caches || 8 * groups_ > groups_at_once ? 0 : line_bytes / 2;
+  // While groups are added up nothing is read. Meanwhile the memory is asked for half a line with each, and before that
+  // rows are asked for earlier by as much as will be: from memory it takes 4 % off the time of 1000 classes. 0 where
+  // nothing is asked for: of long rows too few are taken together.
+  const ptrdiff_t line_step_ =
+      !asks_meanwhile || in_.segment.reads_past_caches || 8 * groups_ > groups_at_once ? 0 : line_bytes / 2;
+  const BytesAhead distance_ = distance();
   T least_ = 0;
   ptrdiff_t lanes_left_ = 0;  // that may be summed again
   bool some_vanish_ = false;

@@ -99,7 +99,7 @@ CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::
   // For scores, which as a rule take one pass, it would only be much code; short rows are worth it for floats.
   constexpr bool is_written_out = parts == 1 && !(Terms::has_scores && sizeof(typename E::Storage) != 4);
   const auto term = [&](Vec<T> x_lanes, ptrdiff_t c, int v, FirstLanes present) __attribute__((always_inline)) {
-    prefetch_with<E, 3>(x_lanes, next + c, v, 0);
+    prefetch_with<E, 2>(x_lanes, next + c, v, 0);
     Vec<T> t = {};
     if constexpr (Terms::present) t = terms.units_along_classes(c + v * lanes<T>, present);
     return terms_of(x_lanes, t, reference, sums,
