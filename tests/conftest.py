@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import cases
@@ -23,6 +23,20 @@ def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
     before = _core.get_instruction_set()
     _core.set_instruction_set(request.param)
     yield cast(str, request.param)
+    _core.set_instruction_set(before)
+
+
+@pytest.fixture
+def each_instruction_set() -> Iterator[Callable[[], Iterator[str]]]:
+    """Return what goes through the instruction sets in a loop, where it is the oracle that takes the time."""
+
+    def each() -> Iterator[str]:
+        for name in _core.instruction_sets():
+            _core.set_instruction_set(name)
+            yield name
+
+    before = _core.get_instruction_set()
+    yield each
     _core.set_instruction_set(before)
 
 
