@@ -37,7 +37,9 @@ CROSSENT_INLINE bool are_ordinary(const Vec<T>& largest, T least) {
 template <class E, bool keeps, class Terms>
 class OnePass {
   using T = typename E::Real;
-  static constexpr bool scores = Terms::has_scores, asks_meanwhile = !scores && sizeof(typename E::Storage) >= 4;
+  static constexpr bool scores = Terms::has_scores;
+  // See line_step_. The others take too long for the memory to be what they wait for.
+  static constexpr bool asks_meanwhile = !scores && sizeof(typename E::Storage) >= 4;
   using Bound = Ordinary<T, scores>;
   static constexpr ptrdiff_t width = lanes<T>, group_classes = width * group_terms;
   // Of the rows taken together, which leave room for them in the first cache; or of one long row.
@@ -103,7 +105,7 @@ class OnePass {
     for (ptrdiff_t i = begin; i < end; ++i) {
       if (is_skipped(i)) continue;
       const Extremes<T> extremes =
-          groups_of_row(i, group + (i - begin) * groups_, asks_meanwhile ? (end - i) * groups_ * line_step_ : 0);
+          groups_of_row(i, group + (i - begin) * groups_, asks_meanwhile ? (end - 1 - i) * groups_ * line_step_ : 0);
       if (Terms::present && some_vanish_) return false;  // what waits of this row is written by the other way
       maximum[i] = largest_lane(extremes.largest);
       least = min(extremes.least, least);
@@ -148,9 +150,9 @@ class OnePass {
     return true;
   }
 
-  // 12 KB keep the memory busy; beside stores to the first cache, or as many operations as scores take, 8 KB do better
-  // where lines go there alone. Long rows are wanted again by scores, for the target's rank, and where the output is
-  // computed from logits.
+  // 12 KB, and what line_step_ adds, keep the memory busy; beside stores to the first cache, or as many operations as
+  // scores take, 8 KB do better where lines go there alone. Long rows are wanted again by scores, for the target's
+  // rank, and where the output is computed from logits.
   BytesAhead distance() const {
     if (!in_.segment.reads_past_caches) return {0, 12288};
     constexpr ptrdiff_t room_in_first_cache = 16384 / sizeof(typename E::Storage);
@@ -261,9 +263,10 @@ class OnePass {
   const Terms terms_;  // from the first class on
   WaitingRows<T>& waiting_;
   const ptrdiff_t c_, classes_, groups_, first_, positions_;
-  // While groups are added up nothing is read. Meanwhile the memory is asked for half a line with each, and before that
-  // rows are asked for earlier by as much as will be: from memory it takes 4 % off the time of 1000 classes. 0 where
-  // nothing is asked for: of long rows too few are taken together.
+  // Nothing is read while groups are added up, and a memory that isn't asked idles: so it is asked for half a line with
+  // each (for every line twice, which takes less than a branch). Before that the rows are asked for further ahead, by
+  // as much less from row to row as will be made up for then. From memory that takes 4 % off the time of 1000 classes.
+  // 0, always for the same line, past the caches, and for long rows, of which there is room for too few.
   const ptrdiff_t line_step_ =
       !asks_meanwhile || in_.segment.reads_past_caches || 8 * groups_ > groups_at_once ? 0 : line_bytes / 2;
   const BytesAhead distance_ = distance();
