@@ -1,21 +1,25 @@
-// COMPILED ONCE PER INSTRUCTION SET. The plainest of problems, class indices among few classes, batch by batch: where
-// which problem goes is decided here.
+// COMPILED ONCE PER INSTRUCTION SET. The plainest of problems, class indices or no targets among few classes, batch by
+// batch: where which problem goes is decided here.
 #pragma once
 
 #include "column_stream.h"
 #include "few_positions.h"
+#include "few_softmax.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-// Few classes and one index each: label smoothing, probabilities or a temperature need the general way.
+// Few classes, with one index each or none: label smoothing, probabilities, scores or a temperature need the general
+// way.
 template <class T>
 bool is_for_few_classes(const Segment& s) {
   const Problem& problem = *s.problem;
   const bool has_rows = s.logits.position_stride != 1 && s.positions >= many_positions;
-  return problem.operation == Operation::cross_entropy && s.target && !s.shared && problem.classes > 1 &&
-         problem.classes <= (has_rows ? few_plain_classes<T> : few_classes) && !problem.base &&
-         problem.temperature == 1 && !problem.gradient_is_zero;
+  const bool is_plain = problem.operation == Operation::cross_entropy
+                            ? s.target && !problem.base && problem.temperature == 1 && !problem.gradient_is_zero
+                            : problem.operation != Operation::score;
+  const bool has_enough = problem.classes > 1 || problem.operation == Operation::log_softmax;  // the rest is known
+  return is_plain && has_enough && !s.shared && problem.classes <= (has_rows ? few_plain_classes<T> : few_classes);
 }
 
 template <class E>
@@ -66,6 +70,7 @@ class FewClassesKernel {
       tile_[i] = -(T)__builtin_inf();
     }
     FewPositions<T> positions(segment_);
+    FewSoftmax<T> softmax(segment_);
     FewPlaces<T> places = first_places();
     SegmentResult* of_block = segment_.of_blocks;
     for (ptrdiff_t first = 0, block_end = segment_.block_positions; first < segment_.positions;
@@ -82,11 +87,11 @@ class FewClassesKernel {
       if (!reads_in_place_) tiles_of_elements_.load(x, first, classes_, count, left, tile_);
       places.first = first;
       places.count = count;
-      positions.add(places);
-      if (y.data && !writes_in_place_) store_gradient(first, count);
+      segment_.target ? positions.add(places) : softmax.add(places);
+      if (y.data && !writes_in_place_) store_output(first, count);
       places.ahead += batch_positions * x.position_stride * size_of(x.element);
       if (reads_in_place_) places.logits += batch_positions;
-      if (writes_in_place_) places.gradient += batch_positions;
+      if (writes_in_place_) places.output += batch_positions;
     }
     if (writes_meanwhile<T> && segment_.output_is_staged) staged_.finish();
     if (streams_columns_ || segment_.output_is_staged) finish_streaming();
@@ -104,8 +109,8 @@ class FewClassesKernel {
     places.logits = reads_in_place_ ? static_cast<const T*>(x.data) : tile_;
     places.logits_stride = reads_in_place_ ? x.class_stride : batch_positions;
     places.terms = terms_;
-    places.gradient = writes_in_place_ ? static_cast<T*>(y.data) : y.data ? terms_ : nullptr;
-    places.gradient_stride = writes_in_place_ ? y.class_stride : batch_positions;
+    places.output = writes_in_place_ ? static_cast<T*>(y.data) : y.data ? terms_ : nullptr;
+    places.output_stride = writes_in_place_ ? y.class_stride : batch_positions;
     places.staged = &staged_;
     const ptrdiff_t bytes = size_of(x.element);
     places.ahead = static_cast<const char*>(x.data) + batch_positions * x.position_stride * bytes;
@@ -119,7 +124,7 @@ class FewClassesKernel {
     return places;
   }
 
-  void store_gradient(ptrdiff_t first, ptrdiff_t count) {
+  void store_output(ptrdiff_t first, ptrdiff_t count) {
     const Plane& y = segment_.output;
     if (streams_columns_) return column_stream_.write(terms_, first, count, 0, classes_);
     if (!writes_meanwhile<T> || !segment_.output_is_staged)

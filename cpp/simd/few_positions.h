@@ -1,6 +1,5 @@
-// COMPILED ONCE PER INSTRUCTION SET. Class indices among few classes, the plainest of problems: no label smoothing, no
-// class probabilities. A batch goes from its logits to its losses and gradients, all positions one step at a time. All
-// results have the bits that the general way (segment.h) gives them.
+// COMPILED ONCE PER INSTRUCTION SET. Class indices among few classes, the plainest of losses: no label smoothing, no
+// class probabilities. A batch goes from its logits to its losses and gradients, all positions one step at a time.
 //
 // The terms of a row, e_c = exp(x_c - M) in units of 2^-headroom and of the inverse unit, are kept, and with s = sum of
 // e_c they become the gradient by one product each:
@@ -8,14 +7,13 @@
 // Where the factor or a product could leave the range of T's normal numbers, the general way computes the gradient.
 #pragma once
 
-#include "few_terms.h"
-#include "segment.h"
+#include "few_reduction.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
 
 // The class indices of a vector of positions as numbers; no_class where there is none to be heeded.
-constexpr double no_class = -1, bad_class = -2;
+constexpr double bad_class = -2;
 
 // Labels as kernels.h reads them, a register at a time.
 CROSSENT_INLINE NativeI64 read_vector_once(const int64_t* labels) {
@@ -62,28 +60,28 @@ CROSSENT_INLINE Doubles<T> read_class_numbers(const Segment& segment, ptrdiff_t 
 // next: from the logits of a position to its loss is a long way of steps that wait for each other.
 template <class T>
 class FewPositions {
-  using Plain = PlainOf<T>;
   using Places = FewPlaces<T>;
   static constexpr ptrdiff_t width = lanes<T>;
-  static constexpr double headroom = ExpConstants<T>::headroom;
 
  public:
-  explicit FewPositions(const Segment& segment) : segment_(segment), problem_(*segment.problem) {}
+  explicit FewPositions(const Segment& segment)
+      : segment_(segment), problem_(*segment.problem), sums_(problem_.classes, true) {}
 
   void add(const Places& places) {
-    find_maxima(places);
-    for (ptrdiff_t p = 0; p < places.count; p += width) refer(places, p);
+    for (ptrdiff_t p = 0; p < places.count; p += width) read_classes(places, p);
     if (problem_.weight) weigh(places.count);
-    for (ptrdiff_t p = 0; p < places.count; p += width) sum_terms(places, p);
+    sums_.reduce(places);
     for (ptrdiff_t p = 0; p < places.count; p += width) finish(p);
     add_up(places);
     if (segment_.losses) write_losses(places);
-    if (!places.gradient) return;
+    if (!places.output) return;
     set_scales(places);
     uint64_t unusual = 0;
     for (ptrdiff_t p = 0; p < places.count; p += width) unusual |= (uint64_t)prepare_gradient(p) << p;
-    if (unusual == 0) return write_gradient(places);
-    write_unusual_gradient(places, unusual);
+    GeneralOutput<T> general;
+    if (unusual != 0) general.compute(segment_, places);
+    write_gradient(places);
+    if (unusual != 0) general.put(unusual, places, problem_.classes);
   }
 
   // Of all positions since the last time.
@@ -98,65 +96,17 @@ class FewPositions {
   }
 
  private:
-  void find_maxima(const Places& places) {
-    if (places.count == batch_positions) return column_maxima<batch_positions / width>(places, 0);
-    for (ptrdiff_t p = 0; p < places.count; p += width) column_maxima<1>(places, p);
-  }
-  template <int vectors>
-  CROSSENT_INLINE void column_maxima(const Places& places, ptrdiff_t p) {
-    Vec<T> m[vectors];
-    repeat<vectors>(CROSSENT_EACH(v) { m[v] = splat(-(T)__builtin_inf()); });
-    for (ptrdiff_t c = 0; c < problem_.classes; ++c) {
-      repeat<vectors>(CROSSENT_EACH(v) {
-        const T* x = places.logits + c * places.logits_stride + p + v * width;
-        if constexpr (vectors > 1 && !reads_meanwhile) __builtin_prefetch(x + batch_positions);  // the next batch
-        m[v] = max(load(x), m[v]);
-      });
-    }
-    repeat<vectors>(CROSSENT_EACH(v) { store(references_.maximum + p + v * width, m[v]); });
-  }
-
-  CROSSENT_INLINE void refer(const Places& places, ptrdiff_t p) {
-    Doubles<T> unit;
-    references_.put(p, reference_of(load(references_.maximum + p), unit));
+  CROSSENT_INLINE void read_classes(const Places& places, ptrdiff_t p) {
     const Doubles<T> numbers = read_class_numbers<T>(segment_, places.first + p, places.count - p);
-    repeat<double_vectors<T>>(
-        CROSSENT_EACH(i) { unit.part[i] = splat(__builtin_ldexp(1.0, -(int)headroom)) * unit.part[i]; });
-    store_doubles<T>(unit_ + p, unit);
     store_doubles<T>(number_ + p, numbers);
-    store(own_class_ + p, as_lanes(numbers));
+    store(sums_.own_class + p, as_lanes(numbers));
   }
 
   // The shares of the positions' weights; a position of weight 0 counts as one without a class.
   void weigh(ptrdiff_t count) {
     for (ptrdiff_t p = 0; p < count; ++p) {
       share_[p] = number_[p] < 0 ? 0 : problem_.target_share * problem_.weight[(ptrdiff_t)number_[p]];
-      if (share_[p] == 0 && number_[p] >= 0) own_class_[p] = (T)(number_[p] = no_class);
-    }
-  }
-
-  CROSSENT_INLINE void sum_terms(const Places& places, ptrdiff_t p) {
-    const FewTerms<T> terms(places, problem_.classes, references_.along_positions(p), p);
-    if constexpr (few_plain_classes<T> > few_classes) {
-      if (problem_.classes > few_classes) {
-        store_sums(terms.sum_by_lanes(), p);
-        return find_own_logits(places, p);
-      }
-    }
-    Vec<T> own_logit = splat<T>(0);
-    store_sums(terms.sum_in_turn(load(own_class_ + p), own_logit), p);
-    store(own_logit_ + p, own_logit);
-  }
-
-  CROSSENT_INLINE void store_sums(const FewSums<T>& sums, ptrdiff_t p) {
-    store_doubles<T>(rest_ + p, sums.rest);
-    store(count_ + p, sums.count);
-  }
-
-  CROSSENT_INLINE void find_own_logits(const Places& places, ptrdiff_t p) {
-    for (ptrdiff_t i = p; i < p + width; ++i) {
-      const ptrdiff_t own = number_[i] < 0 ? 0 : (ptrdiff_t)number_[i];
-      own_logit_[i] = places.logits[own * places.logits_stride + i];
+      if (share_[p] == 0 && number_[p] >= 0) sums_.own_class[p] = (T)(number_[p] = no_class);
     }
   }
 
@@ -168,14 +118,14 @@ class FewPositions {
   }
 
   CROSSENT_INLINE void finish(ptrdiff_t p) {
-    const Doubles<T> rest = load_doubles<T>(rest_ + p), unit = load_doubles<T>(unit_ + p), share = shares(p);
-    const Doubles<T> count = load_as_doubles(count_ + p), maximum = load_as_doubles(references_.maximum + p);
-    const Doubles<T> own_logit = load_as_doubles(own_logit_ + p), own_class = load_doubles<T>(number_ + p);
+    const FewTotals<T> sums = sums_.totals(p);
+    const Doubles<T> share = shares(p), own_class = load_doubles<T>(number_ + p);
+    const Doubles<T> own_logit = load_as_doubles(sums_.own_logit + p);
     Doubles<T> loss;
     repeat<double_vectors<T>>(CROSSENT_EACH(i) {
-      const Vec<double> none = splat(0.0);
-      const Vec<double> log_sum = log_of_count_and_rest<T>(maximum.part[i], count.part[i], rest.part[i] * unit.part[i]);
-      const Vec<double> linear = none + share.part[i] * (maximum.part[i] - own_logit.part[i]);  // 0 is no -0
+      const Vec<double> none = splat(0.0), maximum = sums.maximum.part[i];
+      const Vec<double> log_sum = log_of_count_and_rest<T>(maximum, sums.count.part[i], sums.rest.part[i]);
+      const Vec<double> linear = none + share.part[i] * (maximum - own_logit.part[i]);  // 0 is no -0
       const Vec<double> value = fma(share.part[i], log_sum, linear) * splat(problem_.unit);
       loss.part[i] = select(less(own_class.part[i], none), none, with_one_nan(value));
     });
@@ -205,64 +155,41 @@ class FewPositions {
     }
   }
 
-  // As finish() does. Says with a bit for each position which are for the general way: those whose factor is no normal
-  // number, or so large that a term that vanishes might matter.
+  // As finish() does. Says with a bit for each position which are for the general way.
   CROSSENT_INLINE uint32_t prepare_gradient(ptrdiff_t p) {
-    const Doubles<T> all_rest = load_doubles<T>(rest_ + p), unit = load_doubles<T>(unit_ + p), share = shares(p);
-    const Doubles<T> counts = load_as_doubles(count_ + p), scale = load_doubles<T>(scale_ + p);
-    const Vec<T> maximum = load(references_.maximum + p);
-    const Doubles<T> maxima = load_as_doubles(references_.maximum + p), logits = load_as_doubles(own_logit_ + p);
+    const FewTotals<T> sums = sums_.totals(p);
+    const Doubles<T> share = shares(p), scale = load_doubles<T>(scale_ + p);
+    const Doubles<T> logits = load_as_doubles(sums_.own_logit + p);
+    const Vec<T> maximum = load(sums_.references.maximum + p);
     Doubles<T> factor, own_gradient;
     repeat<double_vectors<T>>(CROSSENT_EACH(i) {
-      const Vec<double> zero = splat(0.0), count = counts.part[i], rest = all_rest.part[i] * unit.part[i];
+      const Vec<double> zero = splat(0.0), count = sums.count.part[i], rest = sums.rest.part[i];
       const Vec<double> total = count + rest, logit = logits.part[i];
       const Divisor<T> divisor(total);
-      factor.part[i] = divisor.quotient(scale.part[i] * share.part[i] * unit.part[i]);
-      const ExactSum gap = two_sum(logit, zero - maxima.part[i]);
+      factor.part[i] = divisor.quotient(scale.part[i] * share.part[i] * sums.unit.part[i]);
+      const ExactSum gap = two_sum(logit, zero - sums.maximum.part[i]);
       const Vec<double> own = exp_of_sum<T>(gap.sum, gap.error);
-      const Vec<double> others = select(equal(logit, maxima.part[i]), rest + (count - splat(1.0)), total - own);
+      const Vec<double> others = select(equal(logit, sums.maximum.part[i]), rest + (count - splat(1.0)), total - own);
       own_gradient.part[i] = scale.part[i] * (zero - share.part[i] * divisor.quotient(others));
     });
     const Vec<T> factors = as_lanes(factor) + (maximum - maximum);  // nan for an infinite maximum
     store(factor_ + p, factors);
     store(own_gradient_ + p, as_lanes(own_gradient));
-    const Vec<T> magnitude = absolute(factors);
-    return bits_of(less(splat<T>(-1), load(own_class_ + p))) &
-           ~(bits_of(less(splat((T)ExpConstants<T>::least_factor), magnitude)) &
-             bits_of(less(magnitude, splat((T)ExpConstants<T>::greatest_factor))));
+    return bits_of(less(splat<T>(-1), load(sums_.own_class + p))) & FewReduction<T>::unusual_factors(factors);
   }
 
   void write_gradient(const Places& places) const {
     const Vec<T> zero = splat<T>(0), one = splat<T>(1);
     for (ptrdiff_t p = 0; p < places.count; p += width) {
-      const Vec<T> own_class = load(own_class_ + p), own_gradient = load(own_gradient_ + p), factor = load(factor_ + p);
+      const Vec<T> own_class = load(sums_.own_class + p), own_gradient = load(own_gradient_ + p),
+                   factor = load(factor_ + p);
       const auto has_class = less(splat<T>(-1), own_class);
       Vec<T> number = zero;
       for (ptrdiff_t c = 0; c < problem_.classes; ++c) {
         const Vec<T> product = load(places.terms + c * batch_positions + p) * factor;
         const Vec<T> value = select(equal(number, own_class), own_gradient, select(has_class, product, zero));
-        store(places.gradient + c * places.gradient_stride + p, value);
+        store(places.output + c * places.output_stride + p, value);
         number = number + one;
-      }
-    }
-  }
-
-  // `unusual`: a bit for each position whose gradient is for the general way. The logits may lie where it goes.
-  __attribute__((noinline)) void write_unusual_gradient(const Places& places, uint64_t unusual) const {
-    constexpr Element element = sizeof(T) == 4 ? Element::f32 : Element::f64;
-    T general[few_plain_classes<T> * batch_positions];
-    Segment segment = segment_;
-    segment.positions = places.count;
-    segment.logits = {const_cast<T*>(places.logits), element, 1, places.logits_stride};
-    segment.output = {general, element, 1, batch_positions};
-    segment.target += places.first * segment.target_stride;
-    segment.scale += places.first * segment.scale_stride;
-    segment.losses = nullptr;
-    SegmentKernel<Plain>(segment).run();
-    write_gradient(places);
-    for (ptrdiff_t c = 0; c < problem_.classes; ++c) {
-      for (ptrdiff_t p = 0; p < places.count; ++p) {
-        if (unusual >> p & 1) places.gradient[c * places.gradient_stride + p] = general[c * batch_positions + p];
       }
     }
   }
@@ -271,13 +198,11 @@ class FewPositions {
   const Problem& problem_;
   Accumulator<double> loss_sum_ = Accumulator<double>::of_nothing();
   Vec<double> least_number_ = splat(0.0);
+  FewReduction<T> sums_;
   // Of a batch, a column for each position.
-  References<T> references_;
-  alignas(64) T own_class_[batch_positions], own_logit_[batch_positions];
-  alignas(64) T count_[batch_positions], factor_[batch_positions], own_gradient_[batch_positions];
-  alignas(64) double unit_[batch_positions];    // of the terms
+  alignas(64) T factor_[batch_positions], own_gradient_[batch_positions];
   alignas(64) double number_[batch_positions];  // of the own class
-  alignas(64) double rest_[batch_positions], loss_[batch_positions];
+  alignas(64) double loss_[batch_positions];
   alignas(64) double share_[batch_positions], scale_[batch_positions];  // share: only with weights
 };
 

@@ -28,9 +28,9 @@ template <class T>
 struct FewPlaces {
   const T* logits;
   ptrdiff_t logits_stride;
-  T* terms;     // batch_positions from one class to the next
-  T* gradient;  // may be null
-  ptrdiff_t gradient_stride;
+  T* terms;   // batch_positions from one class to the next
+  T* output;  // the gradient, or what else is to be written; may be null
+  ptrdiff_t output_stride;
   ptrdiff_t first, count;  // positions
   // What the memory does meanwhile: it gets the logits of the next batch on their way, as many as are computed, and
   // takes the rows that wait for it. So it is busy all the time.
@@ -57,9 +57,9 @@ class FewTerms {
   CROSSENT_INLINE FewTerms(const FewPlaces<T>& places, ptrdiff_t classes, const Reference<T>& reference, ptrdiff_t p)
       : places_(places), classes_(classes), reference_(reference), p_(p) {}
 
-  // One after another. In two loops: what waits for the last step of a term would be in the way of the next terms. The
+  // One after another, in two loops: what waits for the last step of a term would be in the way of the next terms. The
   // memory is asked for the lines of half the classes in each, since many at once would have to wait.
-  CROSSENT_INLINE FewSums<T> sum_in_turn(const Vec<T>& own_class, Vec<T>& own_logit) const {
+  CROSSENT_INLINE void keep_in_turn() const {
     const bool takes_rows = classes_ >= least_staged_classes;
     ptrdiff_t c = 0;
     for (; c + together <= classes_; c += together) {
@@ -79,20 +79,25 @@ class FewTerms {
       if (c % 2 == 0) look_ahead(c, x);
       store(kept(c), term_of(x));
     }
-
+  }
+  template <bool has_own>
+  CROSSENT_INLINE FewSums<T> sum_kept([[maybe_unused]] const Vec<T>& own_class,
+                                      [[maybe_unused]] Vec<T>& own_logit) const {
     const Vec<T> zero = splat<T>(0), one = splat<T>(1);
     Accumulator<T> sum = Accumulator<T>::of_nothing();
     Vec<T> others = zero, number = zero;
-    for (c = 0; c < classes_; ++c) {
+    for (ptrdiff_t c = 0; c < classes_; ++c) {
       Vec<T> x = logits(c);
       if (c % 2 != 0) look_ahead(c, x);
-      const auto is_other = differ(x, reference_.maximum), is_own = equal(number, own_class);
+      const auto is_other = differ(x, reference_.maximum);
       sum.add(kept(c), is_other);
       others = add_where(is_other, others, one);
-      own_logit = select(is_own, x, own_logit);
-      number = number + one;
+      if constexpr (has_own) {
+        own_logit = select(equal(number, own_class), x, own_logit);
+        number = number + one;
+      }
     }
-    return {sum.totals(), number - others};
+    return {sum.totals(), splat((T)classes_) - others};
   }
 
   // As reduce_columns() does: class l of every vector of classes is one accumulator's. Several of these are summed side
@@ -103,7 +108,7 @@ class FewTerms {
     const Vec<T> zero = splat<T>(0), one = splat<T>(1);
     const T* const x = places_.logits + p_;
     T* const terms = places_.terms + p_;
-    const ptrdiff_t terms_stride = places_.gradient ? batch_positions : 0;  // one place where nobody needs them
+    const ptrdiff_t terms_stride = places_.output ? batch_positions : 0;  // one place where nobody needs them
     Accumulator<T> lane[width];
     Vec<T> count = zero;
     for (ptrdiff_t l = 0; l < width; l += together) {

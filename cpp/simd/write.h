@@ -198,7 +198,7 @@ class SegmentWriter {
                                             references_, coefficients_);
         store_target_gradients<Y>(output<Y>(0, first_class_), 1, segment_.output.class_stride, first_class_,
                                   end_class_);
-      } else {
+      } else if constexpr (!logarithm || CROSSENT_IS_SMALL) {  // otherwise few_softmax.h has these
         write_columns<Plain, Plain, logarithm>(in_.scratch_logits, batch_positions, in_.scratch_logits, batch_positions,
                                                problem_.classes, in_.positions, terms, references_, coefficients_);
         store_target_gradients<Plain>(in_.scratch_logits, 1, batch_positions, 0, problem_.classes);
