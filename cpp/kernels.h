@@ -30,6 +30,7 @@ struct Problem {
   const double* weight;  // by class; null means 1
   const void* base;      // by class, float or double as the logits are computed; null means 0
   const void* factor;    // likewise; null unless targets are probabilities
+  bool factor_is_one;    // of every class, and base_is_zero: t_c = q_c
   double unit;
   double base_sum;          // over the classes
   bool base_is_zero;        // every base_c is 0

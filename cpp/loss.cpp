@@ -84,7 +84,6 @@ double unit_of_weights(const CrossEntropyCall& call) {
 // base_c and factor_c of kernels.h, in the type the logits are computed in.
 template <class T>
 struct ClassTerms {
-  static constexpr size_t padding = lanes_at_most;  // of base alone: rows that wait are made of whole vectors of it
   std::vector<T> base, factor, units;
   std::vector<double> base_sums;
 
@@ -96,7 +95,7 @@ struct ClassTerms {
       return;
     }
     const auto classes = static_cast<size_t>(call.classes);
-    base.resize(classes + padding);
+    base.resize(classes);
     if (has_probabilities) factor.resize(classes);
     LongSum sum, chunk_sum;
     for (size_t c = 0; c < classes; ++c) {
@@ -114,6 +113,7 @@ struct ClassTerms {
     }
     problem.base = base.data();
     problem.factor = has_probabilities ? factor.data() : nullptr;
+    problem.factor_is_one = has_probabilities && call.label_smoothing == 0 && !call.weight;
     problem.base_sum = sum.total();
     problem.base_unit = 1;
     problem.base_units = base.data();
@@ -128,7 +128,7 @@ struct ClassTerms {
     const auto classes = static_cast<double>(call.classes);
     const double unit = is_float ? 1 : std::ldexp(1.0, -std::ilogb(classes));
     const T share = static_cast<T>(call.label_smoothing / classes);
-    base.assign(static_cast<size_t>(call.classes) + padding, share);
+    base.assign(static_cast<size_t>(call.classes), share);
     units.assign(static_cast<size_t>(call.classes), static_cast<T>(unit));
     for (ptrdiff_t c = 0; c < call.classes; c += chunk_classes) {
       base_sums.push_back(static_cast<double>(std::min(chunk_classes, call.classes - c)) * unit);

@@ -31,10 +31,7 @@ constexpr bool rows_are_in_place =
 
 // Whether the terms that have been summed may be kept for the output.
 template <class Terms>
-constexpr bool may_keep_terms = !CROSSENT_IS_SMALL && !Terms::has_scores && !Terms::has_mass;
-// Whether one body of code does both, which halves it: it keeps them where there is memory to do so.
-template <class Terms>
-constexpr bool keeps_at_run_time = may_keep_terms<Terms> && Terms::present;
+constexpr bool may_keep_terms = !CROSSENT_IS_SMALL && !Terms::has_scores;
 
 // A target's class, counted from the first of a chunk on, where it may be outside, and its logit.
 template <class T>
@@ -143,8 +140,8 @@ class SegmentInput {
 
   // Whether the rows of a batch are written while those of the next are read (waiting_rows.h).
   bool rows_wait() const {
-    return !CROSSENT_IS_SMALL && path == Path::rows && segment.output_streams && !segment.probabilities.data &&
-           !segment.shared;
+    const bool has_row_of_targets = !segment.probabilities.data || (problem.factor_is_one && probabilities_are_rows());
+    return !CROSSENT_IS_SMALL && path == Path::rows && segment.output_streams && has_row_of_targets && !segment.shared;
   }
 
   // Where the terms of a row are kept, and where those of the batch before may still wait; or null.
@@ -194,10 +191,8 @@ class SegmentInput {
   ProbabilityTerms<T> terms_of_row(const ProbabilityTerms<T>& terms, ptrdiff_t p, ptrdiff_t c,
                                    ptrdiff_t classes) const {
     const T* row = row_of_probabilities(p, c, classes);
-    const bool is_in_place = row != scratch_probabilities_;
-    const ptrdiff_t rows_at_once = positions < lanes<T> ? positions : lanes<T>;
-    return {terms.base + c, terms.factor + c, row, 1,
-            is_in_place ? rows_at_once * segment.probabilities.position_stride : 0};
+    const ptrdiff_t ahead = row == scratch_probabilities_ ? 0 : bytes_ahead / (ptrdiff_t)sizeof(T);
+    return {terms.base + c, terms.factor + c, row, 1, ahead};
   }
 
  private:
@@ -223,12 +218,12 @@ class SegmentInput {
   }
 
   // Whether the gradient or the softmax is made of what has been summed: where there is memory for it, which isn't that
-  // of probabilities.
+  // of probabilities brought side by side.
   bool keeps_terms() const {
     const bool is_made_of_terms =
         problem.operation == Operation::cross_entropy || problem.operation == Operation::softmax;
     return !CROSSENT_IS_SMALL && (path == Path::rows || path == Path::gather) && segment.output.data &&
-           !segment.probabilities.data && is_made_of_terms && !segment.shared &&
+           (!segment.probabilities.data || probabilities_are_rows()) && is_made_of_terms && !segment.shared &&
            may_keep_exponentials(problem.classes, segment.logits.element, rows_wait());
   }
 
@@ -240,10 +235,14 @@ class SegmentInput {
     }
   }
 
+  bool probabilities_are_rows() const {
+    return segment.probabilities.element == plain_element && segment.probabilities.class_stride == 1;
+  }
+
   // The probabilities of classes c … of a position, side by side; in scratch where memory has them otherwise.
   const T* row_of_probabilities(ptrdiff_t p, ptrdiff_t c, ptrdiff_t classes) const {
     const Plane& q = segment.probabilities;
-    if (q.element == plain_element && q.class_stride == 1) return static_cast<const T*>(byte_address(q, p, c));
+    if (probabilities_are_rows()) return static_cast<const T*>(byte_address(q, p, c));
     gather_line(byte_address(q, p, c), q.element, q.class_stride, classes, scratch_probabilities_);
     return scratch_probabilities_;
   }

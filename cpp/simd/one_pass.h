@@ -3,22 +3,21 @@
 //
 // exp(x) is summed as it is: a power of two less, exactly, than what reduce.h sums. The sum of every group of classes
 // is kept, with its maximum. Once the row's maximum is known, the few lanes of groups that have it are summed again
-// without it, and the groups are added up; for label smoothing the row, still in the first cache, is read once more.
-// All that holds while no exp(x) overflows, while none that counts here
-// vanishes there or the other way round, and while nothing on the way to one is rounded as a denormal: see Ordinary.
+// without it, and the groups are added up; for targets by class the row, still in the first cache, is read once more.
+// All that holds while no exp(x) overflows, while none that counts here vanishes there or the other way round, and
+// while nothing on the way to one is rounded as a denormal: see Ordinary.
 #pragma once
 
-#include "linear_sums.h"
 #include "maximum_lanes.h"
 #include "rank.h"
+#include "target_sums.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-// In cache it takes 20 to 28 % off the time of 1000 classes. AVX2 has it for floats without targets by class or scores.
+// In cache it takes 20 to 28 % off the time of 1000 classes. AVX2 has it for floats without scores.
 template <class E, class Terms>
-constexpr bool has_one_pass =
-    !Terms::has_mass && (parts == 1 || (parts == 2 && sizeof(typename E::Storage) == 4 && Terms::is_plain));
+constexpr bool has_one_pass = parts == 1 || (parts == 2 && sizeof(typename E::Storage) == 4 && Terms::is_plain);
 
 // Rows of fewer take longer so.
 template <class T>
@@ -37,7 +36,7 @@ CROSSENT_INLINE bool are_ordinary(const Vec<T>& largest, T least) {
 template <class E, bool keeps, class Terms>
 class OnePass {
   using T = typename E::Real;
-  static constexpr bool scores = Terms::has_scores;
+  static constexpr bool scores = Terms::has_scores, has_targets = !scores && sizeof(typename E::Storage) >= 4;
   // See line_step_. The others take too long for the memory to be what they wait for.
   static constexpr bool asks_meanwhile = !scores && sizeof(typename E::Storage) >= 4;
   using Bound = Ordinary<T, scores>;
@@ -47,26 +46,24 @@ class OnePass {
   static constexpr ptrdiff_t most_groups = groups_at_once < groups_of_chunk ? groups_of_chunk : groups_at_once;
 
  public:
-  OnePass(const SegmentInput<T>& in, const Terms& terms, WaitingRows<T>& waiting, ptrdiff_t c, ptrdiff_t classes,
-          ptrdiff_t first)
+  OnePass(const SegmentInput<T>& in, WaitingRows<T>& waiting, ptrdiff_t c, ptrdiff_t classes, ptrdiff_t first)
       : in_(in),
-        terms_(terms.from_class(c)),
         waiting_(waiting),
         c_(c),
         classes_(classes),
         groups_((classes + group_classes - 1) / group_classes),
         first_(first),
-        positions_(in.positions - first < width ? in.positions - first : width) {}
+        positions_(in.positions - first < width ? in.positions - first : width),
+        over_targets_(in, c, classes, first) {}
 
   // Of the logits of the rows that were summed last, the least that doesn't vanish, or 0.
   T least() const { return least_; }
 
   // False, and nothing to rely on, if there are other logits.
-  bool reduce(References<T>& references, Statistics& out) {
+  __attribute__((noinline)) bool reduce(References<T>& references, Statistics& out) {
     const ptrdiff_t rows = groups_at_once / groups_, at_once = rows < 1 ? 1 : rows < width ? rows : width;
     for (ptrdiff_t i = 0; i < width; ++i) {
       totals_.put(i, Accumulator<T>::of_nothing());
-      if constexpr (Terms::present) linear_.put(i, Accumulator<T>::of_nothing());
       if constexpr (scores) {
         out.place[first_ + i] = is_skipped(i) ? 0 : (double)in_.problem.classes;
         out.ahead[first_ + i] = 0;
@@ -82,7 +79,7 @@ class OnePass {
     }
     refer_to_maxima<T>(out, references, first_);
     totals_.take(out.rest + first_);
-    if constexpr (Terms::present) linear_.take(out.linear + first_);
+    if constexpr (has_targets) over_targets_.take(out);
     if constexpr (scores) {
       gaps_.take(out.gaps + first_);
       squares_.take(out.squares + first_);
@@ -106,7 +103,6 @@ class OnePass {
       if (is_skipped(i)) continue;
       const Extremes<T> extremes =
           groups_of_row(i, group + (i - begin) * groups_, asks_meanwhile ? (end - 1 - i) * groups_ * line_step_ : 0);
-      if (Terms::present && some_vanish_) return false;  // what waits of this row is written by the other way
       maximum[i] = largest_lane(extremes.largest);
       least = min(extremes.least, least);
       if constexpr (scores) count_greater(i, extremes.largest, out);
@@ -163,7 +159,7 @@ class OnePass {
   // A piece at a time where pieces of rows before may wait to be written.
   Extremes<T> groups_of_row(ptrdiff_t i, Group<T, scores>* group, ptrdiff_t lead) {
     const typename E::Storage* x = row(i);
-    const bool by_groups = makes_room_by_groups<E, keeps> && (!keeps_at_run_time<Terms> || in_.kept_terms);
+    constexpr bool by_groups = makes_room_by_groups<E, keeps>;
     const ptrdiff_t piece = in_.rows_wait() && !by_groups ? piece_classes<T> : classes_;
     const BytesAhead ahead = {distance_.past_caches, distance_.through_caches + lead};
     Extremes<T> all = no_extremes<T>();
@@ -212,7 +208,7 @@ class OnePass {
 
   void use_maximum(ptrdiff_t i, T maximum, Group<T, scores>* group, Statistics& out) {
     leave_maxima_out(i, maximum, group, out);
-    if constexpr (Terms::present) linear_.put(i, linear_sums<E>(row(i), classes_, maximum, terms_));
+    if constexpr (has_targets) over_targets_.add_row(i, row(i), maximum, !some_vanish_);
   }
 
   void leave_maxima_out(ptrdiff_t i, T maximum, Group<T, scores>* group, Statistics& out) {
@@ -260,7 +256,6 @@ class OnePass {
   static constexpr ptrdiff_t most_lanes = 4 * width;
 
   const SegmentInput<T>& in_;
-  const Terms terms_;  // from the first class on
   WaitingRows<T>& waiting_;
   const ptrdiff_t c_, classes_, groups_, first_, positions_;
   // Nothing is read while groups are added up, and a memory that isn't asked idles: so it is asked for half a line with
@@ -273,8 +268,9 @@ class OnePass {
   T least_ = 0;
   ptrdiff_t lanes_left_ = 0;  // that may be summed again
   bool some_vanish_ = false;
-  RowTotals<T> totals_, linear_, gaps_, squares_;
+  RowTotals<T> totals_, gaps_, squares_;
   RowLanes<T> ahead_;
+  SumsOverTargets<T> over_targets_;
   MaximumLanes<T, scores> maximum_lanes_;
 };
 

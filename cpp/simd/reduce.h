@@ -73,11 +73,11 @@ CROSSENT_INLINE void last_group(const typename E::Storage* x, ptrdiff_t c, ptrdi
 
 // Or all of them in less code.
 template <class E, class Term, class Take>
-CROSSENT_INLINE void each_group_in_a_loop(const typename E::Storage* x, ptrdiff_t classes, const Term& term,
-                                          const Take& take) {
+CROSSENT_INLINE void each_group_in_a_loop(const typename E::Storage* x, ptrdiff_t c, ptrdiff_t classes,
+                                          const Term& term, const Take& take) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>;
-  for (ptrdiff_t c = 0; c < classes; c += width * group_terms) {
+  for (; c < classes; c += width * group_terms) {
     const FirstVectors<T, group_terms> present(classes - c);
     const ptrdiff_t left = (classes - c + width - 1) / width;
     const ptrdiff_t used = left < group_terms ? left : group_terms;
@@ -90,7 +90,6 @@ CROSSENT_INLINE void each_group_in_a_loop(const typename E::Storage* x, ptrdiff_
 template <class E, bool keeps, class Terms>
 CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::Storage* x,
                                                               const typename E::Storage* next, ptrdiff_t classes,
-                                                              const Terms& terms,
                                                               const Reference<typename E::Real>& reference,
                                                               [[maybe_unused]] typename E::Real* kept) {
   using T = typename E::Real;
@@ -98,16 +97,12 @@ CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::
   ScoresOfGroup<T, group_terms> scores(reference.lower);
   // For scores, which as a rule take one pass, it would only be much code; short rows are worth it for floats.
   constexpr bool is_written_out = parts == 1 && !(Terms::has_scores && sizeof(typename E::Storage) != 4);
-  const auto term = [&](Vec<T> x_lanes, ptrdiff_t c, int v, FirstLanes present) __attribute__((always_inline)) {
+  const auto term = [&](Vec<T> x_lanes, ptrdiff_t c, int v, FirstLanes) __attribute__((always_inline)) {
     prefetch_with<E, 2>(x_lanes, next + c, v, 0);
-    Vec<T> t = {};
-    if constexpr (Terms::present) t = terms.units_along_classes(c + v * lanes<T>, present);
-    return terms_of(x_lanes, t, reference, sums,
+    return terms_of(x_lanes, Vec<T>{}, reference, sums,
                     [&]([[maybe_unused]] const Vec<T>& e, const Vec<T>& rest, const Vec<T>& shifted)
                         __attribute__((always_inline)) {
-                          if constexpr (keeps) {
-                            if (!keeps_at_run_time<Terms> || kept) store(kept + c + v * lanes<T>, e);
-                          }
+                          if constexpr (keeps) store(kept + c + v * lanes<T>, e);
                           if constexpr (Terms::has_scores) scores.put(v, rest, max(reference.lower, shifted));
                         });
   };
@@ -118,22 +113,24 @@ CROSSENT_INLINE RunningSums<typename E::Real, Terms> row_sums(const typename E::
   if constexpr (is_written_out) {
     last_group<E>(x, each_whole_group<E>(x, 0, classes, term, take), classes, term, take);
   } else {
-    each_group_in_a_loop<E>(x, classes, term, take);
+    each_group_in_a_loop<E>(x, 0, classes, term, take);
   }
   return sums;
 }
 
 // The statistics of classes c, c + 1, … of positions first, first + 1, … of a batch (a vector of them, or what is
-// left). The steps are taken for all positions before the next, so that no row waits for another's last value.
-template <class E, bool keeps, class Terms>
-void reduce_rows(const SegmentInput<typename E::Real>& in, const Terms& terms, ptrdiff_t c, ptrdiff_t classes,
-                 ptrdiff_t first, WaitingRows<typename E::Real>& waiting, References<typename E::Real>& references,
-                 Statistics& out) {
+// left), but for those over targets by class; use(i, maximum) gets to know the maximum of the i-th while its row is in
+// the first cache. The steps are taken for all positions before the next, so that no row waits for another's last
+// value.
+template <class E, bool keeps, class Terms, class Use>
+CROSSENT_INLINE void reduce_rows(const SegmentInput<typename E::Real>& in, ptrdiff_t c, ptrdiff_t classes,
+                                 ptrdiff_t first, WaitingRows<typename E::Real>& waiting,
+                                 References<typename E::Real>& references, Statistics& out, const Use& use) {
   using T = typename E::Real;
   const ptrdiff_t left = in.positions - first, positions = left < lanes<T> ? left : lanes<T>;
   const auto is_skipped = [&](ptrdiff_t i) { return i >= positions || in.targets.is_live[first + i] == 0; };
   const Vec<T> zero = splat<T>(0);
-  RowLanes<T> lanes_of_maximum, lanes_of_count, lanes_of_use;
+  RowLanes<T> lanes_of_maximum, lanes_of_count;
   for (ptrdiff_t i = 0; i < lanes<T>; ++i) {
     const ptrdiff_t p = first + i;
     lanes_of_maximum.put(i, is_skipped(i) ? zero : row_maxima<E>(in.template row<E>(p, c, classes), classes));
@@ -141,29 +138,22 @@ void reduce_rows(const SegmentInput<typename E::Real>& in, const Terms& terms, p
   store_doubles(out.maximum + first, as_doubles(lanes_of_maximum.largest()));
   refer_to_maxima<T>(out, references, first);
 
-  RowTotals<T> totals[Terms::sums], mass;
+  RowTotals<T> totals[Terms::sums];
   for (ptrdiff_t i = 0; i < lanes<T>; ++i) {
     RunningSums<T, Terms> sums;
     if (!is_skipped(i)) {
       const ptrdiff_t p = first + i;
       if constexpr (!Terms::has_scores) waiting.make_room(p, c, classes);
-      sums = row_sums<E, keeps>(in.template row<E>(p, c, classes), in.template ahead<E>(p, positions, c, classes),
-                                classes, in.terms_of_row(terms, p, c, classes), references.at(p),
-                                keeps ? in.kept_row(p, c) : nullptr);
+      sums =
+          row_sums<E, keeps, Terms>(in.template row<E>(p, c, classes), in.template ahead<E>(p, positions, c, classes),
+                                    classes, references.at(p), keeps ? in.kept_row(p, c) : nullptr);
+      use(i, references.maximum[p]);
     }
     repeat<Terms::sums>(CROSSENT_EACH(k) { totals[k].put(i, sums.sum[k]); });
     lanes_of_count.put(i, sums.count);
-    if constexpr (Terms::has_mass) {
-      mass.put(i, sums.mass);
-      lanes_of_use.put(i, sums.is_used);
-    }
   }
   for (int k = 0; k < Terms::sums; ++k) totals[k].take(out.*sum_columns<Terms>[k] + first);
   store_doubles(out.count + first, as_doubles(lanes_of_count.sum()));
-  if constexpr (Terms::has_mass) {
-    mass.take(out.mass + first);
-    store_doubles(out.is_used + first, as_doubles(lanes_of_use.largest()));
-  }
   for (ptrdiff_t i = 0; i < positions; ++i) {
     if (is_skipped(i)) out.count[first + i] = 1;
   }

@@ -84,8 +84,7 @@ struct GroupWithLeast {
 };
 
 // The groups of a row, one after another, with what scores need of them. With `keeps` every exp(x) goes to `kept` as
-// well. `some_vanish`: it is likely that some logits do, since some before did. Where there are targets by class, a
-// whole group with one that does ends it all, and what is returned is of no use: see linear_sums.h.
+// well. `some_vanish`: it is likely that some logits do, since some before did.
 template <class E, bool keeps, class Terms, bool scores = Terms::has_scores, class T = typename E::Real>
 CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t classes, Group<T, scores>* group,
                                        [[maybe_unused]] T* kept, const BytesAhead& ahead,
@@ -94,9 +93,7 @@ CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t c
   Extremes<T> row = no_extremes<T>();
   ScoresOfGroup<T, group_terms> scores_of_group(vanishing);
   const auto keep = [&](const Vec<T>& e, ptrdiff_t c) __attribute__((always_inline)) {
-    if constexpr (keeps) {
-      if (!keeps_at_run_time<Terms> || kept) store(kept + c, e);
-    }
+    if constexpr (keeps) store(kept + c, e);
   };
   const auto term = [&](Vec<T> x_lanes, ptrdiff_t c, int v, auto present) __attribute__((always_inline)) {
     prefetch_with<E, 0>(x_lanes, x + c, v, ahead.past_caches);
@@ -135,7 +132,7 @@ CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t c
     ++group;
     if constexpr (makes_room_by_groups<E, keeps>) {
       if constexpr (std::is_same_v<decltype(used), whole_group>) {
-        waiting.template make_room_for_next_group<Terms::present>();
+        waiting.make_room_for_next_group();
       } else {
         waiting.end_groups();
       }
@@ -148,12 +145,7 @@ CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t c
     if (!some_vanish) c = each_whole_group<E, NoneVanishes>(x, c, classes, term, take);
     some_vanish = some_vanish || c + group_terms * lanes<T> <= classes;
   }
-  if constexpr (Terms::present) {
-    static_assert(expects_none_to_vanish<E, scores>);
-    if (some_vanish) return row;
-  } else {
-    c = each_whole_group<E>(x, c, classes, term, take);
-  }
+  c = each_whole_group<E>(x, c, classes, term, take);
   last_group<E>(x, c, classes, term, take);
   return row;
 }

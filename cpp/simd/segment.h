@@ -177,26 +177,22 @@ class SegmentKernel {
   // R: the element of the rows, which may have been gathered.
   template <class R>
   void reduce_chunk_of_rows(ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
-    const auto reduce = [&]<class Terms>(const Terms& terms) {
-      if constexpr (rows_are_in_place<R, Terms>) {
-        if constexpr (may_keep_terms<Terms>) {
-          if (keeps_at_run_time<Terms> || in_.kept_terms) {
-            return reduce_rows_of_chunk<R, true>(terms, c, classes, out);
-          }
-        }
-        if constexpr (!keeps_at_run_time<Terms>) reduce_rows_of_chunk<R, false>(terms, c, classes, out);
-      }
-    };
-    is_score() ? reduce(ScoreTerms{}) : in_.with_terms_of_rows(reduce);
+    if (is_score()) {
+      if constexpr (rows_are_in_place<R, ScoreTerms>) reduce_rows_of_chunk<R, false, ScoreTerms>(c, classes, out);
+    } else if (in_.kept_terms) {
+      if constexpr (may_keep_terms<NoTerms>) reduce_rows_of_chunk<R, true, NoTerms>(c, classes, out);
+    } else {
+      reduce_rows_of_chunk<R, false, NoTerms>(c, classes, out);
+    }
   }
 
   template <class R, bool keeps, class Terms>
-  void reduce_rows_of_chunk(const Terms& terms, ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
+  void reduce_rows_of_chunk(ptrdiff_t c, ptrdiff_t classes, Statistics& out) {
     for (ptrdiff_t p = 0; p < in_.positions; p += lanes<T>) {
-      const bool in_one_pass = reduce_in_one_pass<R, keeps>(terms, c, classes, p, out);
+      const bool in_one_pass = reduce_in_one_pass<R, keeps, Terms>(c, classes, p, out);
       if (!in_one_pass) {
         least_kept_ = -(T)__builtin_inf();
-        reduce_rows<R, keeps>(in_, terms, c, classes, p, waiting_, references_, out);
+        reduce_rows_and_targets<R, keeps, Terms>(in_, c, classes, p, waiting_, references_, out);
         if constexpr (Terms::has_scores) rank_rows<R>(in_, c, classes, p, next_rows(p), out);
       }
       kept_.unit_is_one[p / lanes<T>] = in_one_pass;
@@ -207,18 +203,19 @@ class SegmentKernel {
 
   // False where that can't be. Then it isn't tried for a while, since the next rows are likely to be of that kind.
   template <class R, bool keeps, class Terms>
-  bool reduce_in_one_pass(const Terms& terms, ptrdiff_t c, ptrdiff_t classes, ptrdiff_t first, Statistics& out) {
+  bool reduce_in_one_pass(ptrdiff_t c, ptrdiff_t classes, ptrdiff_t first, Statistics& out) {
     if constexpr (has_one_pass<R, Terms>) {
       if (classes < least_classes_of_one_pass<T>) return false;
       if (two_passes_left_ > 0) {
         --two_passes_left_;
-      } else if (OnePass<R, keeps, Terms> pass(in_, terms, waiting_, c, classes, first);
-                 pass.reduce(references_, out)) {
+        return false;
+      }
+      OnePass<R, keeps, Terms> pass(in_, waiting_, c, classes, first);
+      if (pass.reduce(references_, out)) {
         if (pass.least() < least_kept_) least_kept_ = pass.least();
         return true;
-      } else {
-        two_passes_left_ = 16;
       }
+      two_passes_left_ = 16;
     }
     return false;
   }

@@ -58,9 +58,10 @@ struct ProbabilityTerms {
   }
   CROSSENT_INLINE Vec<T> along_classes(ptrdiff_t c, FirstLanes some) const {
     using P = PlainOf<T>;
-    __builtin_prefetch(probability + c + ahead);
-    return fma(load_partial<P>(factor + c, some, 0), load_partial<P>(probability + c, some, 0),
-               load_partial<P>(base + c, some, 0));
+    Vec<T> q = load_partial<P>(probability + c, some, 0);
+    prefetch_with<P, 2>(q, probability + c, 0, ahead * (ptrdiff_t)sizeof(T));
+    prefetch_with<P, 3>(q, probability + c, 0, 512);
+    return fma(load_partial<P>(factor + c, some, 0), q, load_partial<P>(base + c, some, 0));
   }
   CROSSENT_INLINE Vec<T> along_positions(ptrdiff_t c, ptrdiff_t p, ptrdiff_t count) const {
     return fma(splat(factor[c]), load_partial<PlainOf<T>>(probability + c * class_stride + p, count, 0),

@@ -60,23 +60,12 @@ class WaitingRows {
     if (__builtin_expect(written_ < rows_, false)) begin_groups(p, c, classes);
   }
   // … after each of the next, …
-  template <bool has_base>
   CROSSENT_INLINE void make_room_for_next_group() {
     if (!is_in_groups_) return;
     const Waiting& w = row_[written_];
     const bool has_target = (size_t)(w.row.target - class_) < (size_t)group_classes;
     if (has_target || class_ + group_classes > w.classes) return write_unusual_group();
-    constexpr int vectors = parts == 1 ? 4 : 1;  // as in write_line()
-    const Vec<T> factor = splat(w.row.term_factor), scale = splat(w.row.scale), most = splat(w.row.most);
-    for (int i = 0; i < group_terms; i += vectors) {
-      Vec<T> value[vectors];
-      repeat<vectors>(CROSSENT_EACH(v) {
-        const ptrdiff_t c = class_ + (i + v) * width;
-        const Vec<T> base = has_base ? load(w.base + c) : factor;
-        value[v] = without_target<T, has_base>(load(w.kept(c)) * factor, base, scale, most);
-      });
-      repeat<vectors>(CROSSENT_EACH(v) { Plain::stream(w.y + class_ + (i + v) * width, value[v]); });
-    }
+    w.base ? write_usual_group<true>(w) : write_usual_group<false>(w);
     class_ += group_classes;
   }
 
@@ -102,7 +91,7 @@ class WaitingRows {
   struct Waiting {
     OutputRow<T> row;
     const void* source;  // null for a substitute, which is in row.own_gradient
-    const T* base;       // of targets by class, or null
+    const T* base;       // the targets by class, or null
     T* y;
     ptrdiff_t classes, position;
 
@@ -124,11 +113,31 @@ class WaitingRows {
   template <class Terms>
   void add(ptrdiff_t p, const OutputRow<T>& row, const void* source, T* y, ptrdiff_t classes, const Terms& terms) {
     const T* base = nullptr;
-    if constexpr (Terms::present) base = terms.base;
+    if constexpr (Terms::has_mass) {  // with factors of 1
+      base = terms.probability;
+    } else if constexpr (Terms::present) {
+      base = terms.base;
+    }
     row_[rows_++] = {row, source, base, y, classes, p};
   }
 
   bool waits(ptrdiff_t p) const { return written_ < rows_ && row_[written_].position == p; }
+
+  // Whole lines of what is made of kept terms, without a target's class.
+  template <bool has_base>
+  CROSSENT_INLINE void write_usual_group(const Waiting& w) const {
+    constexpr int vectors = parts == 1 ? 4 : 1;  // as in write_line()
+    const Vec<T> factor = splat(w.row.term_factor), scale = splat(w.row.scale), most = splat(w.row.most);
+    for (int i = 0; i < group_terms; i += vectors) {
+      Vec<T> value[vectors];
+      repeat<vectors>(CROSSENT_EACH(v) {
+        const ptrdiff_t c = class_ + (i + v) * width;
+        const Vec<T> base = has_base ? load(w.base + c) : factor;
+        value[v] = without_target<T, has_base>(load(w.kept(c)) * factor, base, scale, most);
+      });
+      repeat<vectors>(CROSSENT_EACH(v) { Plain::stream(w.y + class_ + (i + v) * width, value[v]); });
+    }
+  }
 
   // A substitute isn't written class by class: nothing is put where its terms would be.
   __attribute__((noinline)) void write_until(ptrdiff_t p, ptrdiff_t end) {
@@ -180,8 +189,9 @@ class WaitingRows {
     if (!w.source) return splat(w.row.own_gradient);
     const Vec<T> part = load(w.kept(c)) * splat(w.row.term_factor), scale = splat(w.row.scale),
                  most = splat(w.row.most);
-    const Vec<T> value = w.base ? without_target<T, true>(part, load(w.base + c), scale, most)
-                                : without_target<T, false>(part, part, scale, most);
+    const Vec<T> base = w.base ? load_partial<Plain>(w.base + c, first_lanes<T>(w.classes - c), 0) : part;
+    const Vec<T> value =
+        w.base ? without_target<T, true>(part, base, scale, most) : without_target<T, false>(part, part, scale, most);
     return select(equal(lane_numbers<T>(), splat((T)(w.row.target - c))), splat(w.row.own_gradient), value);
   }
 

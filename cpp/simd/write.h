@@ -139,13 +139,14 @@ class SegmentWriter {
       }
     }
     const auto add = [&]<class Terms>(const Terms& terms) {
-      if constexpr (can_stream<Y> && !Terms::has_mass) {
+      if constexpr (can_stream<Y>) {
         if constexpr (may_keep_terms<Terms> && !logarithm) {
           if (is_kept(p)) {
-            return waiting_.add_kept(p, row_of(p), in_.kept_row(p, 0), output<Plain>(p, 0), problem_.classes, terms);
+            return waiting_.add_kept(p, row_of(p), in_.kept_row(p, 0), output<Plain>(p, 0), problem_.classes,
+                                     in_.terms_of_row(terms, p, 0, problem_.classes));
           }
         }
-        if constexpr (!is_half) {
+        if constexpr (!is_half && !Terms::has_mass) {
           waiting_.template add_computed<Direct, logarithm>(p, row_of(p), in_.template logits<Direct>(p, 0),
                                                             output<Plain>(p, 0), problem_.classes, terms);
         }
@@ -167,7 +168,7 @@ class SegmentWriter {
   bool waits(ptrdiff_t p) const {
     if (!in_.rows_wait() || coefficients_.most_substitute == may_be_nan) return false;
     if (has_substitute(p)) return true;
-    if (is_kept(p) || (in_.kept_terms && problem_.classes <= chunk_classes)) return is_kept(p);
+    if (is_kept(p) || problem_.factor || (in_.kept_terms && problem_.classes <= chunk_classes)) return is_kept(p);
     return !is_half && (problem_.operation == Operation::log_softmax || coefficients_.term_factor[p] != 0);
   }
   __attribute__((noinline)) OutputRow<T> row_of(ptrdiff_t p) const {

@@ -86,7 +86,7 @@ def cross_entropy(
         Class indices of any integer dtype, from 0 to C - 1, or ``ignore_index``.
         Or class probabilities: array_like of any floating dtype, the shape of ``logits``.
     weight : array_like of any real dtype, shape (C,), optional
-        A weight for each class.
+        A weight for each class. Taken as they are: a negative one counts, nan and infinity spread.
     ignore_index : int or None
         Samples with this target contribute nothing to the loss and its gradient. It needn't be a class.
         None ignores nothing. Not for class probabilities.
