@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 import crossent
 import numpy as np
 import pytest
+from guarded import Arena
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
@@ -90,6 +91,37 @@ def test_rows_wait_until_others_are_read(classes: int, dtype: str, scale: float,
         np.testing.assert_array_equal(losses[few], some)
         np.testing.assert_array_equal(out[few], expected)
         np.testing.assert_array_equal(np.signbit(out[few]), np.signbit(expected))
+
+
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("classes", [131, 1030, 16385, 20011])
+def test_rows_with_probabilities_wait(classes: int, dtype: str, weighted: bool) -> None:
+    """And so do their targets, of which nothing beyond the last is read."""
+    rows = LARGE_BYTES // np.dtype(dtype).itemsize // classes + 3
+    logits = rows_of_all_kinds(rows, classes, dtype)[0]
+    random = np.random.default_rng(2)
+    values = random.uniform(0, 2 / classes, (rows, classes)).astype(dtype)
+    values[3::17, ::2] = values[5::29] = 0
+    values[9::31, classes // 2] = np.nan
+    values[11::33, 2] = np.inf
+    target = Arena(values.nbytes).copy(values, (classes, 1), "behind")
+    weight = random.uniform(0, 2, classes) if weighted else None
+
+    def gradient(some: slice) -> tuple[Any, Array]:
+        return crossent.cross_entropy_with_grad(
+            logits[some], target[some], weight=weight, reduction="none", out=np.empty_like(logits[some])
+        )
+
+    losses, out = gradient(slice(rows))
+    at_once = max(200, 400_000 // classes)  # which don't stream
+    for first in range(0, rows, at_once):
+        few = slice(first, min(first + at_once, rows))
+        some, expected = gradient(few)
+        np.testing.assert_array_equal(losses[few], some)
+        bits = f"i{out.itemsize}"  # of 0 and nan, too
+        np.testing.assert_array_equal(out[few].view(bits), expected.view(bits))
 
 
 @pytest.mark.usefixtures("instruction_set")
