@@ -106,6 +106,8 @@ def test_rows_with_probabilities_wait(classes: int, dtype: str, weighted: bool) 
     values[3::17, ::2] = values[5::29] = 0
     values[9::31, classes // 2] = np.nan
     values[11::33, 2] = np.inf
+    values[6::41] = -0.0  # where classes are masked
+    values[6::41, 1] = -1
     target = Arena(values.nbytes).copy(values, (classes, 1), "behind")
     weight = random.uniform(0, 2, classes) if weighted else None
 

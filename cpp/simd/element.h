@@ -242,6 +242,9 @@ static inline ptrdiff_t bytes_to_line(const void* p) { return (ptrdiff_t)(-(uint
 
 // How far ahead of a stream the memory is asked: at the end of a row the hardware would not think of the next in time.
 constexpr ptrdiff_t bytes_ahead = 16384;
+// And once more shortly before it is read: terms that wait for the second cache keep others from beginning. From memory
+// that takes 1 to 5 % off the time.
+constexpr ptrdiff_t bytes_to_first_cache = 512;
 
 // See prefetch_beside(): with the v-th of some vectors from x on, the line `ahead_bytes` after it, if it begins
 // one.

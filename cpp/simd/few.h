@@ -3,7 +3,7 @@
 #pragma once
 
 #include "column_stream.h"
-#include "few_positions.h"
+#include "few_losses.h"
 #include "few_softmax.h"
 
 namespace crossent::CROSSENT_ISA {
@@ -18,7 +18,7 @@ bool is_for_few_classes(const Segment& s) {
   const bool is_plain = problem.operation == Operation::cross_entropy
                             ? s.target && !problem.base && problem.temperature == 1 && !problem.gradient_is_zero
                             : problem.operation != Operation::score;
-  const bool has_enough = problem.classes > 1 || problem.operation == Operation::log_softmax;  // the rest is known
+  const bool has_enough = problem.classes > 1 || problem.operation == Operation::log_softmax;
   return is_plain && has_enough && !s.shared && problem.classes <= (has_rows ? few_plain_classes<T> : few_classes);
 }
 
@@ -69,14 +69,14 @@ class FewClassesKernel {
     for (ptrdiff_t i = classes_ * batch_positions; classes_ > few_classes && i < tile_elements(classes_); ++i) {
       tile_[i] = -(T)__builtin_inf();
     }
-    FewPositions<T> positions(segment_);
+    FewLosses<T> losses(segment_);
     FewSoftmax<T> softmax(segment_);
     FewPlaces<T> places = first_places();
     SegmentResult* of_block = segment_.of_blocks;
     for (ptrdiff_t first = 0, block_end = segment_.block_positions; first < segment_.positions;
          first += batch_positions) {  // of which a block has a whole number
       if (first == block_end) {
-        *of_block++ = positions.take_result();
+        *of_block++ = losses.take_result();
         block_end += segment_.block_positions;
       }
       const ptrdiff_t left = segment_.positions - first, count = left < batch_positions ? left : batch_positions;
@@ -87,7 +87,7 @@ class FewClassesKernel {
       if (!reads_in_place_) tiles_of_elements_.load(x, first, classes_, count, left, tile_);
       places.first = first;
       places.count = count;
-      segment_.target ? positions.add(places) : softmax.add(places);
+      segment_.target ? losses.add(places) : softmax.add(places);
       if (y.data && !writes_in_place_) store_output(first, count);
       places.ahead += batch_positions * x.position_stride * size_of(x.element);
       if (reads_in_place_) places.logits += batch_positions;
@@ -95,7 +95,7 @@ class FewClassesKernel {
     }
     if (writes_meanwhile<T> && segment_.output_is_staged) staged_.finish();
     if (streams_columns_ || segment_.output_is_staged) finish_streaming();
-    return positions.take_result();
+    return losses.take_result();
   }
 
  private:
@@ -138,7 +138,7 @@ class FewClassesKernel {
   const Segment& segment_;
   const TilesOfElements<T> tiles_of_elements_;
   const ptrdiff_t classes_;
-  T *const tile_, *const terms_, *const rows_;  // rows: the gradient while it is staged
+  T *const tile_, *const terms_, *const rows_;  // rows: the output while it is staged
   bool reads_in_place_ = false, writes_in_place_ = false, streams_columns_ = false;
   StagedRows staged_;
   alignas(64) T edges_[few_classes_at_most * lanes<T>];

@@ -1,15 +1,11 @@
 // COMPILED ONCE PER INSTRUCTION SET. What a batch of positions of few classes is reduced to, all positions one step at
-// a time, and the general way (segment.h) out for those whose output is unusual. All results have the bits that the
-// general way gives them.
+// a time. All results have the bits that the general way (segment.h) gives them.
 #pragma once
 
 #include "few_terms.h"
-#include "segment.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
-
-constexpr double no_class = -1;
 
 // What a vector of positions is reduced to. The terms are in units of `unit`.
 template <class T>
@@ -116,34 +112,6 @@ class FewReduction {
 
   const ptrdiff_t classes_;
   const bool has_own_;
-};
-
-// The output of a batch in the general way, for those positions that need it: a bit for each in `unusual`. It is
-// computed before anything is written, since the logits may lie where the output goes.
-template <class T>
-class GeneralOutput {
- public:
-  __attribute__((noinline)) void compute(const Segment& whole, const FewPlaces<T>& places) {
-    constexpr Element element = sizeof(T) == 4 ? Element::f32 : Element::f64;
-    Segment segment = whole;
-    segment.positions = places.count;
-    segment.logits = {const_cast<T*>(places.logits), element, 1, places.logits_stride};
-    segment.output = {output_, element, 1, batch_positions};
-    if (whole.target) segment.target += places.first * whole.target_stride;
-    segment.scale += places.first * whole.scale_stride;
-    segment.losses = nullptr;
-    SegmentKernel<PlainOf<T>>(segment).run();
-  }
-  __attribute__((noinline)) void put(uint64_t unusual, const FewPlaces<T>& places, ptrdiff_t classes) const {
-    for (ptrdiff_t c = 0; c < classes; ++c) {
-      for (ptrdiff_t p = 0; p < places.count; ++p) {
-        if (unusual >> p & 1) places.output[c * places.output_stride + p] = output_[c * batch_positions + p];
-      }
-    }
-  }
-
- private:
-  T output_[few_plain_classes<T> * batch_positions];
 };
 
 }  // namespace

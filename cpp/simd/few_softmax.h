@@ -4,6 +4,7 @@
 #pragma once
 
 #include "few_reduction.h"
+#include "general_output.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
@@ -31,8 +32,6 @@ class FewSoftmax {
     is_softmax ? write<false>(places) : write<true>(places);
     if (unusual != 0) general.put(unusual, places, segment_.problem->classes);
   }
-
-  static SegmentResult take_result() { return {0, 0, false}; }
 
  private:
   void take_logarithms(ptrdiff_t positions) {

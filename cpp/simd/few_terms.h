@@ -22,7 +22,7 @@ constexpr bool reads_meanwhile = parts <= 2;
 template <class T>
 constexpr bool writes_meanwhile = parts == 1 && sizeof(T) == 4;
 
-// A batch of positions in memory, a whole number of vectors: their logits, and where the terms and the gradient of each
+// A batch of positions in memory, a whole number of vectors: their logits, and where the terms and the output of each
 // class go.
 template <class T>
 struct FewPlaces {
@@ -46,7 +46,7 @@ struct FewSums {
   Vec<T> count;
 };
 
-// The terms of positions p, p + 1, …, a vector of them, class by class. All are kept if there is a gradient.
+// The terms of positions p, p + 1, …, a vector of them, class by class. All are kept if there is an output.
 template <class T>
 class FewTerms {
   static constexpr ptrdiff_t width = lanes<T>;

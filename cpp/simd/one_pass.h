@@ -32,7 +32,7 @@ CROSSENT_INLINE bool are_ordinary(const Vec<T>& largest, T least) {
   return others == 0 && least >= Bound::least;
 }
 
-// reduce_rows() for ordinary logits, for scores with rank_rows(). Where terms are kept, their unit is 1.
+// reduce_rows_and_targets() for ordinary logits, for scores with rank_rows(). Where terms are kept, their unit is 1.
 template <class E, bool keeps, class Terms>
 class OnePass {
   using T = typename E::Real;

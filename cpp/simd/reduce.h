@@ -1,6 +1,6 @@
 // COMPILED ONCE PER INSTRUCTION SET. The two ways through a chunk of classes to its statistics: by rows, where the
-// classes of a position lie side by side and are the lanes, and by columns, where the positions do and are. Both leave
-// rest in units of 2^(exponent - headroom).
+// classes of a position lie side by side and are the lanes, and by columns, where the positions do and are. By rows
+// without the sums over targets by class. Both leave rest in units of 2^(exponent - headroom).
 #pragma once
 
 #include "input.h"

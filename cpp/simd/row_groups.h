@@ -52,9 +52,6 @@ CROSSENT_INLINE Extremes<T> no_extremes() {
 struct BytesAhead {
   ptrdiff_t past_caches, through_caches;
 };
-// And once more shortly before it is read: terms that wait for the second cache keep others from beginning. From memory
-// that takes 1 to 5 % off the time.
-constexpr ptrdiff_t bytes_to_first_cache = 512;
 
 // Whether kept terms are used up group by group: the output of half precision doesn't wait, as a rule.
 template <class E, bool keeps>

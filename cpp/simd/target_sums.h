@@ -1,6 +1,6 @@
 // COMPILED ONCE PER INSTRUCTION SET. The sums over the targets by class of rows (Statistics: linear, mass, is_used),
-// for label smoothing and class probabilities: made by themselves, once a row's maximum is known, while it is in the
-// first cache. So the sums of exp(x), in one pass or two, are the same code with and without targets.
+// for label smoothing and class probabilities: made by themselves, once a row's maximum is known, while it is in
+// cache. So the sums of exp(x), in one pass or two, are the same code with and without targets.
 #pragma once
 
 #include "reduce.h"
@@ -21,7 +21,8 @@ class SumsOverTargets {
     for (ptrdiff_t i = 0; i < lanes<T> && are_wanted_; ++i) put(i, nothing, nothing, splat<T>(0));
   }
 
-  // Of a row with these logits and their maximum. `none_vanishes`: no logit of a whole group is as small as that.
+  // Of a row with these logits and their maximum. `none_vanishes`: no logit of a whole group is below
+  // Ordinary<T>::vanishing, or -inf.
   CROSSENT_INLINE void add_row(ptrdiff_t i, const T* x, T maximum, bool none_vanishes) {
     if (are_wanted_) add_wanted_row(i, x, maximum, none_vanishes);
   }

@@ -1,6 +1,7 @@
 // COMPILED ONCE PER INSTRUCTION SET. The weighted targets t_c of kernels.h that are known before a class index is: none
-// (plain class indices), base_c (label smoothing), factor_c · q_c + base_c (class probabilities). And which sums a row
-// of logits is reduced to with them: the first is always `rest`; statistics.h has their names.
+// (plain class indices), base_c (label smoothing), factor_c · q_c + base_c (class probabilities). And which sums
+// columns of logits are reduced to with them, and rows without targets: the first is always `rest`; statistics.h has
+// their names. Rows with targets have the sums over these from target_sums.h.
 #pragma once
 
 #include "element.h"
@@ -60,7 +61,7 @@ struct ProbabilityTerms {
     using P = PlainOf<T>;
     Vec<T> q = load_partial<P>(probability + c, some, 0);
     prefetch_with<P, 2>(q, probability + c, 0, ahead * (ptrdiff_t)sizeof(T));
-    prefetch_with<P, 3>(q, probability + c, 0, 512);
+    prefetch_with<P, 3>(q, probability + c, 0, bytes_to_first_cache);
     return fma(load_partial<P>(factor + c, some, 0), q, load_partial<P>(base + c, some, 0));
   }
   CROSSENT_INLINE Vec<T> along_positions(ptrdiff_t c, ptrdiff_t p, ptrdiff_t count) const {

@@ -22,8 +22,8 @@ class WaitingRows {
 
  public:
   // The row of position p of a batch, of `classes` classes, to be written to y: from the terms that are kept of it, or
-  // from its logits, which have to stay as they are until then. All rows that wait at a time are made in the same way,
-  // but for those with a substitute.
+  // from its logits. These and the targets by class have to stay as they are until then. All rows that wait at a time
+  // are made in the same way, but for those with a substitute.
   template <class Terms>
   void add_kept(ptrdiff_t p, const OutputRow<T>& row, const T* kept, T* y, ptrdiff_t classes, const Terms& terms) {
     add(p, row, kept, y, classes, terms);

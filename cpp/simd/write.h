@@ -161,14 +161,19 @@ class SegmentWriter {
 
   bool is_written_here(ptrdiff_t c) const { return first_class_ <= c && c < end_class_; }
 
-  bool is_kept(ptrdiff_t p) const { return in_.kept_terms && kept_.factor[p] != 0; }
+  // Class probabilities wait as they are, and beside terms of a negative factor -0 would not do for 0.
+  bool is_kept(ptrdiff_t p) const {
+    if (!in_.kept_terms) return false;
+    return problem_.factor && in_.rows_wait() ? kept_.factor[p] > 0 : kept_.factor[p] != 0;
+  }
   bool has_substitute(ptrdiff_t p) const { return !(coefficients_.substitute[p] >= is_computed); }
   // Rows that wait are of one kind, unless there is but one of them, or have a substitute. Half precision doesn't
   // stream.
   bool waits(ptrdiff_t p) const {
     if (!in_.rows_wait() || coefficients_.most_substitute == may_be_nan) return false;
     if (has_substitute(p)) return true;
-    if (is_kept(p) || problem_.factor || (in_.kept_terms && problem_.classes <= chunk_classes)) return is_kept(p);
+    if (problem_.factor) return is_kept(p);
+    if (is_kept(p) || (in_.kept_terms && problem_.classes <= chunk_classes)) return is_kept(p);
     return !is_half && (problem_.operation == Operation::log_softmax || coefficients_.term_factor[p] != 0);
   }
   __attribute__((noinline)) OutputRow<T> row_of(ptrdiff_t p) const {

@@ -8,12 +8,13 @@
 #pragma once
 
 #include "few_reduction.h"
+#include "general_output.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
 
 // The class indices of a vector of positions as numbers; no_class where there is none to be heeded.
-constexpr double bad_class = -2;
+constexpr double no_class = -1, bad_class = -2;
 
 // Labels as kernels.h reads them, a register at a time.
 CROSSENT_INLINE NativeI64 read_vector_once(const int64_t* labels) {
@@ -59,12 +60,12 @@ CROSSENT_INLINE Doubles<T> read_class_numbers(const Segment& segment, ptrdiff_t 
 // What becomes of the positions of a segment, a batch at a time. Each step is taken for all of the batch before the
 // next: from the logits of a position to its loss is a long way of steps that wait for each other.
 template <class T>
-class FewPositions {
+class FewLosses {
   using Places = FewPlaces<T>;
   static constexpr ptrdiff_t width = lanes<T>;
 
  public:
-  explicit FewPositions(const Segment& segment)
+  explicit FewLosses(const Segment& segment)
       : segment_(segment), problem_(*segment.problem), sums_(problem_.classes, true) {}
 
   void add(const Places& places) {
