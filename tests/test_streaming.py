@@ -1,6 +1,6 @@
 """Large outputs go past the cache: the same bits as small ones, and not a byte beside the output."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeAlias
 
 import crossent
@@ -60,6 +60,13 @@ def rows_of_all_kinds(rows: int, classes: int, dtype: str) -> tuple[Array, Array
     return logits, target
 
 
+def parts_that_do_not_stream(rows: int, classes: int) -> Iterator[slice]:
+    """Yield slices of as many rows, one after another."""
+    at_once = max(200, 400_000 // classes)
+    for first in range(0, rows, at_once):
+        yield slice(first, min(first + at_once, rows))
+
+
 @pytest.mark.usefixtures("instruction_set")
 @pytest.mark.parametrize("scale", [1, 1e-37])
 @pytest.mark.parametrize("smoothing", [0, 0.1])
@@ -84,9 +91,7 @@ def test_rows_wait_until_others_are_read(classes: int, dtype: str, scale: float,
         )
 
     losses, out = gradient(slice(rows))
-    at_once = max(200, 400_000 // classes)  # which don't stream
-    for first in range(0, rows, at_once):
-        few = slice(first, min(first + at_once, rows))
+    for few in parts_that_do_not_stream(rows, classes):
         some, expected = gradient(few)
         np.testing.assert_array_equal(losses[few], some)
         np.testing.assert_array_equal(out[few], expected)
@@ -117,9 +122,7 @@ def test_rows_with_probabilities_wait(classes: int, dtype: str, weighted: bool) 
         )
 
     losses, out = gradient(slice(rows))
-    at_once = max(200, 400_000 // classes)  # which don't stream
-    for first in range(0, rows, at_once):
-        few = slice(first, min(first + at_once, rows))
+    for few in parts_that_do_not_stream(rows, classes):
         some, expected = gradient(few)
         np.testing.assert_array_equal(losses[few], some)
         bits = f"i{out.itemsize}"  # of 0 and nan, too

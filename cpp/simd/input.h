@@ -30,8 +30,7 @@ constexpr bool rows_are_in_place =
     sizeof(typename E::Storage) >= 4 || Terms::is_plain || (Terms::has_scores && scores_halves_in_place);
 
 // Whether the terms that have been summed may be kept for the output.
-template <class Terms>
-constexpr bool may_keep_terms = !CROSSENT_IS_SMALL && !Terms::has_scores;
+constexpr bool may_keep_terms = !CROSSENT_IS_SMALL;
 
 // A target's class, counted from the first of a chunk on, where it may be outside, and its logit.
 template <class T>
@@ -222,7 +221,7 @@ class SegmentInput {
   bool keeps_terms() const {
     const bool is_made_of_terms =
         problem.operation == Operation::cross_entropy || problem.operation == Operation::softmax;
-    return !CROSSENT_IS_SMALL && (path == Path::rows || path == Path::gather) && segment.output.data &&
+    return may_keep_terms && (path == Path::rows || path == Path::gather) && segment.output.data &&
            (!segment.probabilities.data || probabilities_are_rows()) && is_made_of_terms && !segment.shared &&
            may_keep_exponentials(problem.classes, segment.logits.element, rows_wait());
   }

@@ -180,7 +180,7 @@ class SegmentKernel {
     if (is_score()) {
       if constexpr (rows_are_in_place<R, ScoreTerms>) reduce_rows_of_chunk<R, false, ScoreTerms>(c, classes, out);
     } else if (in_.kept_terms) {
-      if constexpr (may_keep_terms<NoTerms>) reduce_rows_of_chunk<R, true, NoTerms>(c, classes, out);
+      if constexpr (may_keep_terms) reduce_rows_of_chunk<R, true, NoTerms>(c, classes, out);
     } else {
       reduce_rows_of_chunk<R, false, NoTerms>(c, classes, out);
     }

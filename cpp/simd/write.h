@@ -115,7 +115,7 @@ class SegmentWriter {
   template <class R, class Y, bool logarithm, class Terms>
   void write_row(const typename R::Storage* x, typename Y::Storage* y, ptrdiff_t classes, const Terms& terms,
                  ptrdiff_t p, ptrdiff_t y_stride, bool streams) {
-    if constexpr (may_keep_terms<Terms> && !logarithm) {
+    if constexpr (may_keep_terms && !logarithm) {
       if (is_kept(p)) return write_kept_row<Y>(row_of(p), in_.kept_row(p, 0), y, classes, terms, y_stride, streams);
     }
     if constexpr (rows_are_in_place<R, Terms>) {
@@ -140,7 +140,7 @@ class SegmentWriter {
     }
     const auto add = [&]<class Terms>(const Terms& terms) {
       if constexpr (can_stream<Y>) {
-        if constexpr (may_keep_terms<Terms> && !logarithm) {
+        if constexpr (may_keep_terms && !logarithm) {
           if (is_kept(p)) {
             return waiting_.add_kept(p, row_of(p), in_.kept_row(p, 0), output<Plain>(p, 0), problem_.classes,
                                      in_.terms_of_row(terms, p, 0, problem_.classes));
