@@ -2,10 +2,11 @@
 //
 // float:   exp(x) = 2^n · 2^(j/8) · exp(r),  8 n + j = round(x · 8 log2 e),          r = x - (8 n + j) · ln 2 / 8
 // double:  exp(x) = 2^n · exp(r),            n = round(x · log2 e - middle),         r = x - n · ln 2
-// and exp(r) = 1 + r q(r), with q from fit_polynomials.py.
-// Eight powers fit in a register, and the float nearest to each is within 0.34 ulp of it, so that the error stays below
-// an ulp. The middle makes exp(r) lie in [3/4, 3/2] instead of [1/sqrt 2, sqrt 2]: r and exp(r) - 1 are then below the
-// powers of two at which their rounding errors double.
+// with polynomials from fit_polynomials.py. A double's is exp(r) = 1 + r q(r). The middle makes exp(r) lie in [3/4,
+// 3/2] instead of [1/sqrt 2, sqrt 2]: r and exp(r) - 1 are then below the powers of two at which their rounding errors
+// double. A float's is exp(r) = k (1 + p(r)), where k is such that k 2^(j/8) is within 0.06 ulp of a float for each of
+// the eight powers, which fit in a register: that leaves room below an ulp for a p of degree 3, off by 0.31 at most.
+//
 // A number so large is added before rounding (the shifter) that the steps, 8 n + j or n, come to lie in the lowest
 // bits: from there n is moved into the exponent by integer arithmetic, as long as the result is a normal number. The
 // shifter also adds the exponent of a row: a softmax needs exp(x - max), but the difference x - max is rounded before
@@ -26,10 +27,10 @@ struct ExpConstants<float> {
   static constexpr float steps = 8;  // of a binary order
   static constexpr float steps_per_unit = 0x1.715476p+3f, middle = 0;
   static constexpr float step_high = 0x1.62e43p-4f, step_low = -0x1.05c61p-32f;
-  static constexpr float q[] = {1, 0x1p-1f, 0x1.555faap-3f, 0x1.555de2p-5f};
-  // 2^(j/8) less the j / 8 that the bits of the steps bring along.
-  alignas(32) static constexpr uint32_t power[8] = {0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed7,
-                                                    0x3f7504f3, 0x3f75672a, 0x3f7744fd, 0x3f7ac0c7};
+  static constexpr float p[] = {0x1.508a06p-9f, 0x1.00a844p+0f, 0x1.00b29cp-1f, 0x1.564a82p-3f};
+  // k 2^(j/8) less the j / 8 that the bits of the steps bring along.
+  alignas(32) static constexpr uint32_t power[8] = {0x3f7f5829, 0x3f7b3a3e, 0x3f77d424, 0x3f759202,
+                                                    0x3f748e45, 0x3f74e5be, 0x3f76b7da, 0x3f7a26de};
   // And the whole of it.
   alignas(32) static constexpr uint32_t whole_power[8] = {power[0],
                                                           power[1] + 0x100000,
@@ -101,12 +102,21 @@ CROSSENT_INLINE Vec<T> exponent_of(const Vec<T>& shifter) {
   return (shifter - splat<T>(C::shifter)) * splat<T>(1 / C::steps);
 }
 
+// a · b + c, rounded once.
+CROSSENT_INLINE Vec<float> exact_fma(const Vec<float>& a, float b, const Vec<float>& c) {
+  if constexpr (has_fma) return fma(a, splat(b), c);
+  Vec<double> a_low, a_high, c_low, c_high;
+  widen(a, a_low, a_high);
+  widen(c, c_low, c_high);
+  return narrow(a_low * splat<double>(b) + c_low, a_high * splat<double>(b) + c_high);
+}
+
 // The steps of x, and the same plus the shifter.
 template <class T>
 CROSSENT_INLINE Vec<T> steps_of(const Vec<T>& x, const Vec<T>& shifter, Vec<T>& shifted) {
   using C = ExpConstants<T>;
   if constexpr (C::middle == 0) {
-    shifted = fma(x, splat<T>(C::steps_per_unit), shifter);
+    shifted = exact_fma(x, C::steps_per_unit, shifter);  // or r would leave the interval of p for large x
     return shifted - shifter;
   } else {
     const Vec<T> steps = round(fma(x, splat<T>(C::steps_per_unit), splat<T>(-C::middle)));  // the shifter may be odd
@@ -144,9 +154,14 @@ CROSSENT_INLINE Vec<T> reduce(const Vec<T>& x, const Vec<T>& steps, T unit = 1) 
   }
 }
 
-// power · exp(r), for a power of two or one of the eight.
-template <class C, class T>
-CROSSENT_INLINE Vec<T> times_exp(const Vec<T>& power, const Vec<T>& r) {
+// power · exp(r), for one of the eight powers of floats or a power of two of doubles.
+template <class C>
+CROSSENT_INLINE Vec<float> times_exp(const Vec<float>& power, const Vec<float>& r) {
+  return fma(power, polynomial<float, 3>(C::p, r), power);
+}
+template <class C>
+CROSSENT_INLINE Vec<double> times_exp(const Vec<double>& power, const Vec<double>& r) {
+  using T = double;
   constexpr int degree = sizeof(C::q) / sizeof(T) - 1;
   if constexpr (has_fma) return fma(power * r, polynomial<T, degree>(C::q, r), power);
   // r itself is added last: every step is rounded twice here

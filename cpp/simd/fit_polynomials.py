@@ -54,6 +54,19 @@ def fit(
     print("    " + ", ".join(float(dtype(float(c))).hex() + suffix for c in coefficients))
 
 
+def factor_of_powers() -> np.float32:
+    """Return the float k near 1 for which the eight k 2^(j/8) lie nearest to floats."""
+    below, above = np.arange(int(0.975 * 2**24), 2**24) / 2**24, np.arange(2**23, int(1.025 * 2**23)) / 2**23
+    factors = np.concatenate([below, above]).astype(np.float32)
+    worst = np.zeros(len(factors))
+    for j in range(1, 8):
+        power = np.longdouble(factors) * np.exp2(np.longdouble(j) / 8)
+        worst = np.maximum(worst, np.abs(power.astype(np.float32) - power).astype(np.float64) * 2**23)
+    best = int(np.argmin(worst))
+    print(f"float exp:  k = {float(factors[best]).hex()}, whose powers are within {worst[best]:.3f} ulp")
+    return np.float32(factors[best])
+
+
 def main() -> None:
     """Print every constant in use."""
 
@@ -63,14 +76,20 @@ def main() -> None:
     def square(r: mp.mpf) -> mp.mpf:
         return r * r
 
-    def exp_quotient(r: mp.mpf) -> mp.mpf:
-        return mp.fsum(r**k / mp.factorial(k + 1) for k in range(40))
-
     # floats: an eighth of a binary order, and a little more for the rounding of steps far from 0.
     ln2 = mp.log(2)
     half_step = ln2 / 16 * (1 + mp.mpf(2) ** -8)
-    fit("float exp:  (exp(r) - 1) / r, weight |r|", exp_quotient, abs, (-half_step, half_step), 3, np.float32)
-    powers = [np.float32(float(mp.mpf(2) ** (mp.mpf(j) / 8))) for j in range(8)]
+    factor = factor_of_powers()
+    powers = (np.longdouble(factor) * np.exp2(np.arange(8, dtype=np.longdouble) / 8)).astype(np.float32)
+
+    def exp_over_factor(r: mp.mpf) -> mp.mpf:
+        return mp.exp(r) / mp.mpf(float(factor)) - 1
+
+    # The error in ulp: largest for products just below 1 (j = 0, r < 0) and 2 (j = 7, r > 0).
+    def weight(r: mp.mpf) -> mp.mpf:
+        return mp.exp(r) * (1 if r < 0 else mp.mpf(2) ** (-mp.mpf(1) / 16))
+
+    fit("float exp:  exp(r) / k - 1, weight about 1", exp_over_factor, weight, (-half_step, half_step), 3, np.float32)
     print("    " + ", ".join(hex(int(power.view(np.uint32)) - (j << 20)) for j, power in enumerate(powers)))
 
     # doubles: exp(r) in [3/4, 3/2], since r and exp(r) - 1 then lie below the powers of two at which their rounding
