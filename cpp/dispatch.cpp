@@ -96,21 +96,6 @@ const Kernels* best() {
 
 std::atomic<const Kernels*> active{best()};
 
-#if !defined(CROSSENT_HAS_AVX)
-bool is_from_amd() { return false; }
-#elif defined(_WIN32)
-bool is_from_amd() {
-  int vendor[4];  // eax, ebx, ecx, edx
-  __cpuid(vendor, 0);
-  return vendor[1] == 0x68747541 && vendor[3] == 0x69746e65 && vendor[2] == 0x444d4163;  // Auth, enti, cAMD
-}
-#else
-bool is_from_amd() {
-  __builtin_cpu_init();
-  return __builtin_cpu_is("amd");
-}
-#endif
-
 std::vector<std::string> names(bool only_supported) {
   std::vector<std::string> result;
   for (const Kernels& kernels : best_first) {
@@ -122,12 +107,6 @@ std::vector<std::string> names(bool only_supported) {
 }  // namespace
 
 const Kernels& active_kernels() { return *active.load(std::memory_order_acquire); }
-
-const MemoryAccess& memory_access() {
-  static const bool is_amd = is_from_amd();
-  static const MemoryAccess access = {is_amd, is_amd ? 2048 : 256};
-  return access;
-}
 
 std::vector<std::string> supported_instruction_sets() { return names(true); }
 std::vector<std::string> compiled_instruction_sets() { return names(false); }

@@ -101,7 +101,6 @@ struct Segment {
   void* losses;  // may be null
   ptrdiff_t losses_stride;
   ScoreColumns scores;
-  bool reads_past_caches;       // see MemoryAccess
   void* scratch;                // of scratch_bytes(…) or exponentials_bytes(…)
   const SharedClasses* shared;  // null unless several threads have a part of each of these positions
   ptrdiff_t block_positions;    // as many are one block; no less than `positions` if the segment lies in a single one

@@ -93,7 +93,7 @@ bool streams(const Segment& start, ptrdiff_t positions) {
   if (y.position_stride == 1 && y.class_stride != 1) {
     return has_batches_of_columns(start.problem->classes, y.element);
   }
-  return row_bytes >= memory_access().least_streamed_row_bytes;
+  return row_bytes >= 256;
 }
 
 // The same of few classes, whose rows are one piece of memory. It pays later.
@@ -251,7 +251,6 @@ SegmentResult run(const Layout& layout, const Segment& all) {
   Segment start = all;
   start.output_streams = streams(all, positions);
   start.output_is_staged = is_staged(all, positions);
-  start.reads_past_caches = memory_access().reads_past_caches;
 
   const ptrdiff_t at_once = by_columns ? lanes_at_most : 1;
   if (SharedPositions::are_worth_it(positions, problem.classes, at_once)) {

@@ -185,16 +185,14 @@ CROSSENT_INLINE void store_brain(uint16_t* p, NativeF32 a) {
   store_words(p, (NativeI32)((Bits)select(equal(a, a), (NativeF32)rounded, (NativeF32)quiet_nan) >> 16));
 }
 
-// Asks for a line of memory: past the outer caches (locality 0), into the second (2) or the first as well (3). Once
-// `value` is there, which its computation then waits for: left alone, compilers gather such requests, and many at once
-// fill the buffers that loads need too.
+// Asks for a line of memory, into the second cache (locality 2) or the first as well (3). Once `value` is there, which
+// its computation then waits for: left alone, compilers gather such requests, and many at once fill the buffers that
+// loads need too.
 template <int locality, class Register>
 CROSSENT_INLINE void prefetch_beside([[maybe_unused]] Register& value, const void* line) {
 #if defined(__SSE2__)
   const char& byte = *static_cast<const char*>(line);
-  if constexpr (locality == 0) {
-    asm volatile("prefetchnta %1" : "+v"(value) : "m"(byte));
-  } else if constexpr (locality == 2) {
+  if constexpr (locality == 2) {
     asm volatile("prefetcht1 %1" : "+v"(value) : "m"(byte));
   } else {
     asm volatile("prefetcht0 %1" : "+v"(value) : "m"(byte));

@@ -37,6 +37,8 @@ template <class E, bool keeps, class Terms>
 class OnePass {
   using T = typename E::Real;
   static constexpr bool scores = Terms::has_scores, has_targets = !scores && sizeof(typename E::Storage) >= 4;
+  // As many bytes ahead, and what line_step_ adds, keep the memory busy.
+  static constexpr ptrdiff_t row_bytes_ahead = 12288;
   // See line_step_. The others take too long for the memory to be what they wait for.
   static constexpr bool asks_meanwhile = !scores && sizeof(typename E::Storage) >= 4;
   using Bound = Ordinary<T, scores>;
@@ -118,7 +120,7 @@ class OnePass {
     if (!are_ordinary<Bound>(load(maximum), least_)) return false;
 
     maximum_lanes_.sum_again();
-    const char* next_line = reinterpret_cast<const char*>(row(end)) + distance_.through_caches;
+    const char* next_line = reinterpret_cast<const char*>(row(end)) + row_bytes_ahead;
     for (ptrdiff_t i = begin; i < end; ++i) {
       if (is_skipped(i)) continue;
       const ptrdiff_t first_group = (i - begin) * groups_, end_group = first_group + groups_;
@@ -146,22 +148,12 @@ class OnePass {
     return true;
   }
 
-  // 12 KB, and what line_step_ adds, keep the memory busy; beside stores to the first cache, or as many operations as
-  // scores take, 8 KB do better where lines go there alone. Long rows are wanted again by scores, for the target's
-  // rank, and where the output is computed from logits.
-  BytesAhead distance() const {
-    if (!in_.segment.reads_past_caches) return {0, 12288};
-    constexpr ptrdiff_t room_in_first_cache = 16384 / sizeof(typename E::Storage);
-    const bool once = keeps || classes_ <= room_in_first_cache || !(scores || in_.segment.output.data);
-    return {keeps || scores ? 8192 : 12288, once ? 0 : 16384};
-  }
-
   // A piece at a time where pieces of rows before may wait to be written.
   Extremes<T> groups_of_row(ptrdiff_t i, Group<T, scores>* group, ptrdiff_t lead) {
     const typename E::Storage* x = row(i);
     constexpr bool by_groups = makes_room_by_groups<E, keeps>;
     const ptrdiff_t piece = in_.rows_wait() && !by_groups ? piece_classes<T> : classes_;
-    const BytesAhead ahead = {distance_.past_caches, distance_.through_caches + lead};
+    const ptrdiff_t ahead_bytes = row_bytes_ahead + lead;
     Extremes<T> all = no_extremes<T>();
     for (ptrdiff_t c = 0; c < classes_; c += piece) {
       const ptrdiff_t classes = classes_ - c < piece ? classes_ - c : piece;
@@ -171,8 +163,8 @@ class OnePass {
       } else if constexpr (!scores) {
         waiting_.make_room(first_ + i, c_ + c, classes);
       }
-      const Extremes<T> some =
-          row_groups<E, keeps, Terms>(x + c, classes, group + c / group_classes, kept, ahead, waiting_, some_vanish_);
+      const Extremes<T> some = row_groups<E, keeps, Terms>(x + c, classes, group + c / group_classes, kept, ahead_bytes,
+                                                           waiting_, some_vanish_);
       all = {max(some.largest, all.largest), min(some.least, all.least)};
     }
     return all;
@@ -261,10 +253,8 @@ class OnePass {
   // Nothing is read while groups are added up, and a memory that isn't asked idles: so it is asked for half a line with
   // each (for every line twice, which takes less than a branch). Before that the rows are asked for further ahead, by
   // as much less from row to row as will be made up for then. From memory that takes 4 % off the time of 1000 classes.
-  // 0, always for the same line, past the caches, and for long rows, of which there is room for too few.
-  const ptrdiff_t line_step_ =
-      !asks_meanwhile || in_.segment.reads_past_caches || 8 * groups_ > groups_at_once ? 0 : line_bytes / 2;
-  const BytesAhead distance_ = distance();
+  // 0, always for the same line, for long rows, of which there is room for too few.
+  const ptrdiff_t line_step_ = !asks_meanwhile || 8 * groups_ > groups_at_once ? 0 : line_bytes / 2;
   T least_ = 0;
   ptrdiff_t lanes_left_ = 0;  // that may be summed again
   bool some_vanish_ = false;

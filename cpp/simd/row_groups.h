@@ -7,10 +7,10 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-// Up to `vanishing`, exp(x) is 0 beside any ordinary maximum. Within the other bounds power · r of times_exp() is
-// normal, or so small that the sum it goes into is the power itself: with b bits in a mantissa the latter is so for
-// |r| < 2^-(b + 2), and for greater r the former, here and in units of the maximum times 2^-headroom, as long as the
-// power is 2^-100 (double: 2^-967) at least.
+// Up to `vanishing`, exp(x) is 0 beside any ordinary maximum. Within the other bounds exp(x) is
+// normal, here and in units of the maximum times 2^-headroom. So is power · r of times_exp() for doubles, or so small
+// that the sum it goes into is the power itself: with b bits in a mantissa the latter is so for |r| < 2^-(b + 2), and
+// for greater r the former, as long as the power is 2^-967 at least.
 template <class T, bool scores = false>
 struct Ordinary;
 template <>
@@ -47,12 +47,6 @@ CROSSENT_INLINE Extremes<T> no_extremes() {
   return {splat(-(T)__builtin_inf()), splat((T)__builtin_inf())};
 }
 
-// How many bytes ahead of what is read the memory is asked: past the outer caches, and before that through all of them.
-// The one that isn't wanted is 0, since to ask for what is being read has no effect and takes less than a branch.
-struct BytesAhead {
-  ptrdiff_t past_caches, through_caches;
-};
-
 // Whether kept terms are used up group by group: the output of half precision doesn't wait, as a rule.
 template <class E, bool keeps>
 constexpr bool makes_room_by_groups = keeps && sizeof(typename E::Storage) >= 4;
@@ -81,10 +75,11 @@ struct GroupWithLeast {
 };
 
 // The groups of a row, one after another, with what scores need of them. With `keeps` every exp(x) goes to `kept` as
-// well. `some_vanish`: it is likely that some logits do, since some before did.
+// well. The memory is asked for what lies `ahead_bytes` further on. `some_vanish`: it is likely that some logits do,
+// since some before did.
 template <class E, bool keeps, class Terms, bool scores = Terms::has_scores, class T = typename E::Real>
 CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t classes, Group<T, scores>* group,
-                                       [[maybe_unused]] T* kept, const BytesAhead& ahead,
+                                       [[maybe_unused]] T* kept, ptrdiff_t ahead_bytes,
                                        [[maybe_unused]] WaitingRows<T>& waiting, bool& some_vanish) {
   const Vec<T> zero = splat<T>(0), vanishing = splat(Ordinary<T>::vanishing);
   Extremes<T> row = no_extremes<T>();
@@ -93,8 +88,7 @@ CROSSENT_INLINE Extremes<T> row_groups(const typename E::Storage* x, ptrdiff_t c
     if constexpr (keeps) store(kept + c, e);
   };
   const auto term = [&](Vec<T> x_lanes, ptrdiff_t c, int v, auto present) __attribute__((always_inline)) {
-    prefetch_with<E, 0>(x_lanes, x + c, v, ahead.past_caches);
-    prefetch_with<E, 2>(x_lanes, x + c, v, ahead.through_caches);
+    prefetch_with<E, 2>(x_lanes, x + c, v, ahead_bytes);
     if constexpr (sizeof(typename E::Storage) >= 4) prefetch_with<E, 3>(x_lanes, x + c, v, bytes_to_first_cache);
     if constexpr (std::is_same_v<decltype(present), NoneVanishes>) {
       const GroupWithLeast<T> part{exp_in_range(x_lanes), x_lanes, x_lanes};
