@@ -192,7 +192,7 @@ void maxima_of_columns(const typename E::Storage* x, ptrdiff_t class_stride, ptr
 template <class E, class Present>
 CROSSENT_INLINE Vec<typename E::Real> load_column(const typename E::Storage* x, const Present& present) {
   Vec<typename E::Real> value = load_partial<E>(x, present, 0);
-  prefetch_beside<2>(value.part[0], x + batch_positions);
+  prefetch_beside<2>(value.part[0], (const char*)(x + batch_positions) + line_bytes - 1);
   return value;
 }
 
@@ -236,7 +236,7 @@ void reduce_few_columns(const typename E::Storage* x, ptrdiff_t class_stride, pt
 // The lines that the memory is asked for while a batch of columns is summed, one with each vector of positions. The
 // next batch's, or those of the four that follow as long as they have room in a small L2 cache, a part of the classes
 // with each batch: then the lines of a class are asked for one after another, which sets the hardware's own prefetching
-// on.
+// on. Of each vector of positions the line in which it ends: the one in which it begins may be asked for already.
 template <class E>
 class ColumnsAhead {
  public:
@@ -250,10 +250,10 @@ class ColumnsAhead {
     number_ = done * classes * lines;
     while (ptrdiff_t{1} << order_ < batches * lines) ++order_;
   }
-  CROSSENT_INLINE const typename E::Storage* take() {
+  CROSSENT_INLINE const char* take() {
     const ptrdiff_t line = number_ & ((ptrdiff_t{1} << order_) - 1), c = number_ >> order_;
     ++number_;
-    return next_ + c * class_stride_ + line * element_lanes<E>;
+    return (const char*)(next_ + c * class_stride_ + line * element_lanes<E>) + line_bytes - 1;
   }
 
  private:

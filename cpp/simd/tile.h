@@ -102,6 +102,14 @@ __attribute__((noinline)) void load_tile(const typename E::Storage* x, ptrdiff_t
                                          ptrdiff_t readable, bool asks_ahead, typename E::Real* tile) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>;
+  if (position_stride == 1) {  // as a tile has them already; lines that two vectors share are read for both
+    for (ptrdiff_t c = 0; c < classes; ++c) {
+      for (ptrdiff_t p = 0; p < positions; p += width) {
+        store(tile + c * batch_positions + p, load_partial<E>(x + p + c * class_stride, positions - p, 0));
+      }
+    }
+    return;
+  }
   for (ptrdiff_t p = 0; p < positions; p += width) {
     const ptrdiff_t present = positions - p < width ? positions - p : width;
     if constexpr (is_stored_as_computed<E>) {
@@ -111,10 +119,7 @@ __attribute__((noinline)) void load_tile(const typename E::Storage* x, ptrdiff_t
         continue;
       }
     }
-    for (ptrdiff_t c = 0; c < classes && position_stride == 1; ++c) {  // as a tile has them already
-      store(tile + c * batch_positions + p, load_partial<E>(x + p + c * class_stride, present, 0));
-    }
-    for (ptrdiff_t c = 0; c < classes && position_stride != 1; c += width) {
+    for (ptrdiff_t c = 0; c < classes; c += width) {
       const ptrdiff_t used = classes - c < width ? classes - c : width;
       Vec<T> block[width];
       const auto* first_row = x + p * position_stride + c * class_stride;
@@ -144,6 +149,14 @@ __attribute__((noinline)) void store_tile(const typename O::Real* tile, typename
                                           ptrdiff_t positions) {
   using T = typename O::Real;
   constexpr ptrdiff_t width = lanes<T>;
+  if (position_stride == 1) {
+    for (ptrdiff_t c = 0; c < classes; ++c) {
+      for (ptrdiff_t p = 0; p < positions; p += width) {
+        store_partial<O>(y + p + c * class_stride, load(tile + c * batch_positions + p), positions - p);
+      }
+    }
+    return;
+  }
   for (ptrdiff_t p = 0; p < positions; p += width) {
     const ptrdiff_t present = positions - p < width ? positions - p : width;
     if constexpr (is_stored_as_computed<O>) {
@@ -152,10 +165,7 @@ __attribute__((noinline)) void store_tile(const typename O::Real* tile, typename
         continue;
       }
     }
-    for (ptrdiff_t c = 0; c < classes && position_stride == 1; ++c) {
-      store_partial<O>(y + p + c * class_stride, load(tile + c * batch_positions + p), present);
-    }
-    for (ptrdiff_t c = 0; c < classes && position_stride != 1; c += width) {
+    for (ptrdiff_t c = 0; c < classes; c += width) {
       const ptrdiff_t used = classes - c < width ? classes - c : width;
       Vec<T> block[width];
       repeat<width>(
