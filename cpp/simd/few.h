@@ -14,12 +14,12 @@ namespace {
 template <class T>
 bool is_for_few_classes(const Segment& s) {
   const Problem& problem = *s.problem;
-  const bool has_rows = s.logits.position_stride != 1 && s.positions >= many_positions;
+  const bool has_many = s.positions >= many_positions;
   const bool is_plain = problem.operation == Operation::cross_entropy
                             ? s.target && !problem.base && problem.temperature == 1 && !problem.gradient_is_zero
                             : problem.operation != Operation::score;
   const bool has_enough = problem.classes > 1 || problem.operation == Operation::log_softmax;
-  return is_plain && has_enough && !s.shared && problem.classes <= (has_rows ? few_plain_classes<T> : few_classes);
+  return is_plain && has_enough && !s.shared && problem.classes <= (has_many ? few_plain_classes<T> : few_classes);
 }
 
 template <class E>
@@ -63,10 +63,11 @@ class FewClassesKernel {
 
   SegmentResult run() {
     const Plane &x = segment_.logits, &y = segment_.output;
-    reads_in_place_ = is_like_a_tile(x) && !crowds_a_cache(x);
+    reads_in_place_ = is_like_a_tile(x) && classes_ <= few_classes && !crowds_a_cache(x);
     streams_columns_ = y.data && is_like_a_tile(y) && segment_.output_streams;
     writes_in_place_ = y.data && is_like_a_tile(x) && is_like_a_tile(y) && !streams_columns_;
-    for (ptrdiff_t i = classes_ * batch_positions; classes_ > few_classes && i < tile_elements(classes_); i += lanes<T>) {
+    for (ptrdiff_t i = classes_ * batch_positions; classes_ > few_classes && i < tile_elements(classes_);
+         i += lanes<T>) {
       store(tile_ + i, splat(-(T)__builtin_inf()));
     }
     FewLosses<T> losses(segment_);
@@ -80,7 +81,8 @@ class FewClassesKernel {
         block_end += segment_.block_positions;
       }
       const ptrdiff_t left = segment_.positions - first, count = left < batch_positions ? left : batch_positions;
-      if (count % lanes<T> != 0 && (reads_in_place_ || writes_in_place_)) {  // the last; tiles have room for whole vectors
+      if (count % lanes<T> != 0 &&
+          (reads_in_place_ || writes_in_place_)) {  // the last; tiles have room for whole vectors
         reads_in_place_ = writes_in_place_ = false;
         places = first_places();
       }
@@ -126,9 +128,11 @@ class FewClassesKernel {
     if (x.position_stride == 1) {
       places.ahead_position_bytes = bytes;
       places.ahead_class_bytes = x.class_stride * bytes;
+      places.last_class_ahead = classes_ - 1;
     } else if (x.class_stride == 1) {  // a line of memory for each vector of logits
       places.ahead_position_bytes = x.position_stride * bytes;
       places.ahead_class_bytes = lanes<T> * bytes;
+      places.last_class_ahead = few_classes_at_most - 1;
     }
     return places;
   }

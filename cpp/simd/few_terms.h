@@ -36,6 +36,7 @@ struct FewPlaces {
   // takes the rows that wait for it. So it is busy all the time.
   const char* ahead;
   ptrdiff_t ahead_position_bytes, ahead_class_bytes;
+  ptrdiff_t last_class_ahead;  // that may be asked for: of rows also those after the last, where the next row lies
   StagedRows* staged;
 };
 
@@ -120,10 +121,13 @@ class FewTerms {
         for (ptrdiff_t pair = 0; pair < pairs; ++pair) {
           const auto number = CROSSENT_EACH(k) { return c + 2 * pair * width + k % together + k / together * width; };
           const auto logits_of = CROSSENT_EACH(k) { return load(x + number(k) * batch_positions); };
+          const ptrdiff_t last = places_.last_class_ahead - (together - 1);
+          const ptrdiff_t ahead[2] = {number(0) < last ? number(0) : last,
+                                      number(together) < last ? number(together) : last};
           Vec<T> e[2 * together];
           repeat<2 * together>(CROSSENT_EACH(k) {
             Vec<T> logits = logits_of(k);
-            look_ahead(number(k), logits);
+            look_ahead(ahead[k / together] + k % together, logits);
             e[k] = term_of(logits);
           });
           repeat<2 * together>(CROSSENT_EACH(k) {

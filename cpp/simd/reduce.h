@@ -253,7 +253,7 @@ class ColumnsAhead {
   CROSSENT_INLINE const char* take() {
     const ptrdiff_t line = number_ & ((ptrdiff_t{1} << order_) - 1), c = number_ >> order_;
     ++number_;
-    return (const char*)(next_ + c * class_stride_ + line * element_lanes<E>) + line_bytes - 1;
+    return (const char*)(next_ + c * class_stride_ + line * element_lanes<E>)+line_bytes - 1;
   }
 
  private:
