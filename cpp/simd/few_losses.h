@@ -44,6 +44,7 @@ CROSSENT_INLINE Doubles<T> read_class_numbers(const Segment& segment, ptrdiff_t 
   Doubles<T> result;
   repeat<double_vectors<T>>(CROSSENT_EACH(i) {
     const int64_t* first_label = labels + i * lanes<double>;
+    __builtin_prefetch(first_label + 8 * batch_positions);  // 21 classes in columns: 3 to 8 % less
     const Vec<double> lanes_of_labels = each_part<Vec<double>>(
         CROSSENT_EACH(k) { return (NativeF64)read_vector_once(first_label + k * Vec<double>::lanes_per_part); });
     result.part[i] = map_bits(lanes_of_labels, number) - splat(0x1p52);
