@@ -14,10 +14,11 @@ class ColumnStream {
   static_assert(width * sizeof(T) == line_bytes);
 
  public:
-  // For positions 0 … end - 1. `edges` has room for a vector of each class.
+  // For positions 0 … end - 1. `edges` has room for a vector of each class and one more.
   ColumnStream(const Plane& y, ptrdiff_t end, T* edges) : y_(y), end_(end), edges_(edges) {}
 
-  // A tile of classes c, c + 1, … of positions first, first + 1, …, at least a vector of them unless they are the last.
+  // A tile of classes c, c + 1, … of positions first, first + 1, …, at least a vector of them unless they are the last;
+  // with memory that may be read, a vector of it, before it.
   // The line that the next batch has a part of waits for it: to store a part of a line, it would have to be fetched.
   void write(const T* tile, ptrdiff_t first, ptrdiff_t positions, ptrdiff_t c, ptrdiff_t classes) const {
     const bool is_last = first + positions == end_;
@@ -41,11 +42,9 @@ class ColumnStream {
   // The line before y + after: `waiting` positions of the batch before and `after` of this one, which are returned.
   static CROSSENT_INLINE ptrdiff_t write_shared_line(const T* tile, T* y, ptrdiff_t waiting, ptrdiff_t after,
                                                      ptrdiff_t positions, const T* edge) {
-    alignas(64) T both[2 * width];
-    store(both, load(edge));
-    store(both + width, load(tile));
     const ptrdiff_t count = after < positions ? after : positions;
-    const Vec<T> line = load(both + width - waiting);
+    const auto is_waiting = less(lane_numbers<T>(), splat((T)waiting));
+    const Vec<T> line = select(is_waiting, load(edge + width - waiting), load(tile - waiting));
     if (waiting + count == width) {
       Plain::stream(y - waiting, line);
     } else {

@@ -154,7 +154,7 @@ class FewClassesKernel {
   T *const tile_, *const terms_, *const rows_;  // rows: the output while it is staged
   bool reads_in_place_ = false, writes_in_place_ = false, streams_columns_ = false;
   StagedRows staged_;
-  alignas(64) T edges_[few_classes_at_most * lanes<T>];
+  alignas(64) T edges_[(few_classes_at_most + 1) * lanes<T>];
   const ColumnStream<T> column_stream_;
 };
 

@@ -228,7 +228,9 @@ class SegmentWriter {
   template <bool logarithm, class Terms>
   void stream_columns_as(const Terms& terms) {
     constexpr ptrdiff_t tile_classes = 64;
-    alignas(64) T tile[tile_classes * batch_positions];
+    alignas(64) T room[lanes<T> + tile_classes * batch_positions];
+    T* const tile = room + lanes<T>;
+    store(room, splat<T>(0));
     const ColumnStream<T> stream(segment_.output, segment_.positions, in_.scratch_logits);
     for (ptrdiff_t first = 0; first < problem_.classes; first += tile_classes) {
       const ptrdiff_t left = problem_.classes - first, classes = left < tile_classes ? left : tile_classes;
