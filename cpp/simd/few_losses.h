@@ -152,6 +152,11 @@ class FewLosses {
   }
 
   void set_scales(const Places& places) {
+    if (segment_.scale_stride == 0) {
+      const Vec<double> scale = splat(*segment_.scale * problem_.unit);
+      for (ptrdiff_t p = 0; p < places.count; p += lanes<double>) store(scale_ + p, scale);
+      return;
+    }
     for (ptrdiff_t p = 0; p < places.count; ++p) {
       scale_[p] = segment_.scale[(places.first + p) * segment_.scale_stride] * problem_.unit;
     }

@@ -91,6 +91,21 @@ CROSSENT_INLINE void store_squares(const T* tile, T* y, ptrdiff_t position_strid
   }
 }
 
+// The same for rows that are shorter, one behind the other: in their order, since the end of each square lies where the
+// next row will.
+template <class T>
+CROSSENT_INLINE void store_short_rows(const T* tile, T* y, ptrdiff_t classes) {
+  constexpr ptrdiff_t m = square_classes<T>, width = lanes<T>;
+  Vec<T> rows[m];
+  repeat<m>(CROSSENT_EACH(i) { rows[i] = load(tile + (i < classes ? i : 0) * batch_positions); });
+  transpose_squares(rows);
+  alignas(64) T memory[m][width];
+  repeat<m>(CROSSENT_EACH(i) { store(memory[i], rows[i]); });
+  const auto square = [&](ptrdiff_t p) { return memory[p % m] + p / m * m; };
+  for (ptrdiff_t p = 0; p < width - 1; ++p) __builtin_memcpy(y + p * classes, square(p), m * sizeof(T));
+  for (ptrdiff_t c = 0; c < classes; ++c) y[(width - 1) * classes + c] = square(width - 1)[c];
+}
+
 template <class E>
 constexpr bool is_stored_as_computed = sizeof(typename E::Storage) == sizeof(typename E::Real);
 
@@ -162,6 +177,10 @@ __attribute__((noinline)) void store_tile(const typename O::Real* tile, typename
     if constexpr (is_stored_as_computed<O>) {
       if (class_stride == 1 && present == width && classes >= square_classes<T>) {
         store_squares<T>(tile + p, y + p * position_stride, position_stride, classes);
+        continue;
+      }
+      if (class_stride == 1 && present == width && classes > 1 && position_stride == classes) {
+        store_short_rows<T>(tile + p, y + p * classes, classes);
         continue;
       }
     }
