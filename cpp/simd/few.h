@@ -14,12 +14,14 @@ namespace {
 template <class T>
 bool is_for_few_classes(const Segment& s) {
   const Problem& problem = *s.problem;
-  const bool has_many = s.positions >= many_positions;
+  const ptrdiff_t most = s.positions < many_positions    ? few_classes
+                         : s.logits.position_stride != 1 ? few_plain_classes_of_rows<T>
+                                                         : few_plain_classes<T>;
   const bool is_plain = problem.operation == Operation::cross_entropy
                             ? s.target && !problem.base && problem.temperature == 1 && !problem.gradient_is_zero
                             : problem.operation != Operation::score;
   const bool has_enough = problem.classes > 1 || problem.operation == Operation::log_softmax;
-  return is_plain && has_enough && !s.shared && problem.classes <= (has_many ? few_plain_classes<T> : few_classes);
+  return is_plain && has_enough && !s.shared && problem.classes <= most;
 }
 
 template <class E>

@@ -9,12 +9,12 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-// Up to here the plainest problems go this way: of floats beyond the classes that are few for all others, as long as
-// that takes less than rows do, which are faster where a row is a register.
+// Up to here the plainest problems go this way, of floats beyond the classes that are few for all others. In rows as
+// long as that takes less than the rows' own way, which is faster where a row is a register.
 template <class T>
-constexpr ptrdiff_t few_plain_classes = sizeof(T) != 4 ? few_classes
-                                        : parts == 1   ? 100
-                                                       : few_classes_at_most;
+constexpr ptrdiff_t few_plain_classes = sizeof(T) != 4 ? few_classes : few_classes_at_most;
+template <class T>
+constexpr ptrdiff_t few_plain_classes_of_rows = sizeof(T) == 4 && parts == 1 ? 100 : few_plain_classes<T>;
 
 // Whether the memory is given work while terms are computed, instead of being waited for: to read, and where a value is
 // a single register to write, floats alone, which take so little time.
