@@ -85,7 +85,7 @@ void* advanced(void* data, Element element, ptrdiff_t elements) {
 // Whether the output would leave the cache before anybody reads it, and has rows long enough to be streamed: short ones
 // have too few whole cache lines, and vectors of half precision are not even one.
 bool streams(const Segment& start, ptrdiff_t positions) {
-  constexpr ptrdiff_t large_bytes = ptrdiff_t{1} << 25;
+  constexpr ptrdiff_t large_bytes = ptrdiff_t{1} << 25, least_row_bytes = 256;
   const ptrdiff_t row_bytes = start.problem->classes * size_of(start.output.element);
   const Plane& y = start.output;
   if (!y.data || y.data == start.logits.data || size_of(y.element) < 4 || positions * row_bytes < large_bytes)
@@ -93,7 +93,7 @@ bool streams(const Segment& start, ptrdiff_t positions) {
   if (y.position_stride == 1 && y.class_stride != 1) {
     return has_batches_of_columns(start.problem->classes, y.element);
   }
-  return row_bytes >= 256;
+  return row_bytes >= least_row_bytes;
 }
 
 // The same of few classes, whose rows are one piece of memory. It pays later.

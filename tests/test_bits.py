@@ -150,6 +150,29 @@ def test_layouts(instruction_set: str, dtype: cases.Tolerance, classes: int) -> 
             assert cases.bits(alone) == cases.bits(loss), (name, options)
 
 
+@pytest.mark.parametrize("classes", [2, 3, 9, 21, 40, 64, 65, 100, 101, 128, 129])
+@pytest.mark.parametrize("apart", [150, 256, 1024, 4096, 6144])
+def test_columns_any_distance_apart(instruction_set: str, dtype: cases.Tolerance, classes: int, apart: int) -> None:
+    """Classes that crowd a part of the caches, beside classes that don't: all the bits of rows, also in place."""
+    random = np.random.default_rng(classes)
+    rows = (random.normal(size=(150, classes)) * 4).astype(dtype.dtype)
+    target = random.integers(classes, size=150)
+    options: dict[str, Any] = {"reduction": "none"}
+    losses, grad = crossent.cross_entropy_with_grad(rows, target, **options)
+    softmax = crossent.softmax(rows, axis=1)
+    columns = np.zeros((classes, apart), dtype.dtype)[:, :150].T
+    for out in (np.zeros((classes, apart), dtype.dtype)[:, :150].T, np.empty_like(rows), columns):
+        columns[:] = rows
+        again, _ = crossent.cross_entropy_with_grad(columns, target, out=out, **options)
+        assert cases.bits(again) == cases.bits(losses)
+        assert cases.bits(out) == cases.bits(grad)
+        columns[:] = rows
+        crossent.softmax(columns, axis=1, out=out)
+        assert cases.bits(out) == cases.bits(softmax)
+    crossent.cross_entropy_with_grad(rows, target, out=columns, **options)
+    assert cases.bits(columns) == cases.bits(grad)
+
+
 def test_the_loss_alone_has_the_bits_of_the_loss_with_its_gradient(
     instruction_set: str, dtype: cases.Tolerance
 ) -> None:

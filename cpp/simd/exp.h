@@ -5,7 +5,7 @@
 // with polynomials from fit_polynomials.py. A double's is exp(r) = 1 + r q(r). The middle makes exp(r) lie in [3/4,
 // 3/2] instead of [1/sqrt 2, sqrt 2]: r and exp(r) - 1 are then below the powers of two at which their rounding errors
 // double. A float's is exp(r) = k (1 + p(r)), where k is such that k 2^(j/8) is within 0.06 ulp of a float for each of
-// the eight powers, which fit in a register: that leaves room below an ulp for a p of degree 3, off by 0.31 at most.
+// the eight powers, which fit in a register: that leaves room below an ulp for a p of degree 3, off by a third of one.
 //
 // A number so large is added before rounding (the shifter) that the steps, 8 n + j or n, come to lie in the lowest
 // bits: from there n is moved into the exponent by integer arithmetic, as long as the result is a normal number. The
@@ -27,7 +27,7 @@ struct ExpConstants<float> {
   static constexpr float steps = 8;  // of a binary order
   static constexpr float steps_per_unit = 0x1.715476p+3f, middle = 0;
   static constexpr float step_high = 0x1.62e43p-4f, step_low = -0x1.05c61p-32f;
-  static constexpr float p[] = {0x1.508a06p-9f, 0x1.00a844p+0f, 0x1.00b29cp-1f, 0x1.564a82p-3f};
+  static constexpr float p[] = {0x1.508ap-9f, 0x1.00a846p+0f, 0x1.00b2ecp-1f, 0x1.5628d8p-3f};
   // k 2^(j/8) less the j / 8 that the bits of the steps bring along.
   alignas(32) static constexpr uint32_t power[8] = {0x3f7f5829, 0x3f7b3a3e, 0x3f77d424, 0x3f759202,
                                                     0x3f748e45, 0x3f74e5be, 0x3f76b7da, 0x3f7a26de};
@@ -102,8 +102,8 @@ CROSSENT_INLINE Vec<T> exponent_of(const Vec<T>& shifter) {
   return (shifter - splat<T>(C::shifter)) * splat<T>(1 / C::steps);
 }
 
-// a · b + c, rounded once.
-CROSSENT_INLINE Vec<float> exact_fma(const Vec<float>& a, float b, const Vec<float>& c) {
+// a · b + c, at least as good as if it were rounded once to double and then to float.
+CROSSENT_INLINE Vec<float> fma_of_any_cpu(const Vec<float>& a, float b, const Vec<float>& c) {
   if constexpr (has_fma) return fma(a, splat(b), c);
   Vec<double> a_low, a_high, c_low, c_high;
   widen(a, a_low, a_high);
@@ -116,7 +116,7 @@ template <class T>
 CROSSENT_INLINE Vec<T> steps_of(const Vec<T>& x, const Vec<T>& shifter, Vec<T>& shifted) {
   using C = ExpConstants<T>;
   if constexpr (C::middle == 0) {
-    shifted = exact_fma(x, C::steps_per_unit, shifter);  // or r would leave the interval of p for large x
+    shifted = fma_of_any_cpu(x, C::steps_per_unit, shifter);  // or r would go too far for p where x is large
     return shifted - shifter;
   } else {
     const Vec<T> steps = round(fma(x, splat<T>(C::steps_per_unit), splat<T>(-C::middle)));  // the shifter may be odd
@@ -125,7 +125,7 @@ CROSSENT_INLINE Vec<T> steps_of(const Vec<T>& x, const Vec<T>& shifter, Vec<T>& 
   }
 }
 
-// 2^(steps / steps of a binary order), a normal number.
+// 2^(steps / steps of a binary order), for floats k times that, a normal number.
 CROSSENT_INLINE Vec<float> power_of_steps(const Vec<float>& shifted) {
   constexpr int bits = 23 - 3;  // of the mantissa below a step
   return each_part<Vec<float>>(CROSSENT_EACH(i) {
@@ -154,7 +154,7 @@ CROSSENT_INLINE Vec<T> reduce(const Vec<T>& x, const Vec<T>& steps, T unit = 1) 
   }
 }
 
-// power · exp(r), for one of the eight powers of floats or a power of two of doubles.
+// power · exp(r), for a power of two, or for floats one of the eight powers, which have the k of exp(r) = k (1 + p(r)).
 template <class C>
 CROSSENT_INLINE Vec<float> times_exp(const Vec<float>& power, const Vec<float>& r) {
   return fma(power, polynomial<float, 3>(C::p, r), power);

@@ -50,7 +50,7 @@ void store_positions(const typename O::Real* tile, const Plane& y, ptrdiff_t fir
   store_tile<O>(tile, output, y.position_stride, y.class_stride, classes, count);
 }
 
-// Batches of a segment: brought into tiles and back, unless they lie in memory as in tiles.
+// Batches of a segment: brought into tiles and back, unless they lie in memory as in tiles and do as well there.
 template <class T>
 class FewClassesKernel {
  public:
@@ -65,9 +65,9 @@ class FewClassesKernel {
 
   SegmentResult run() {
     const Plane &x = segment_.logits, &y = segment_.output;
-    reads_in_place_ = is_like_a_tile(x) && classes_ <= few_classes && !crowds_a_cache(x);
+    reads_in_place_ = is_like_a_tile(x) && classes_ <= few_classes && !crowds_a_cache(x);  // more are padded in a tile
     streams_columns_ = y.data && is_like_a_tile(y) && segment_.output_streams;
-    writes_in_place_ = y.data && is_like_a_tile(x) && is_like_a_tile(y) && !streams_columns_;
+    writes_in_place_ = y.data && is_like_a_tile(y) && !streams_columns_;
     for (ptrdiff_t i = classes_ * batch_positions; classes_ > few_classes && i < tile_elements(classes_);
          i += lanes<T>) {
       store(tile_ + i, splat(-(T)__builtin_inf()));
@@ -83,8 +83,8 @@ class FewClassesKernel {
         block_end += segment_.block_positions;
       }
       const ptrdiff_t left = segment_.positions - first, count = left < batch_positions ? left : batch_positions;
-      if (count % lanes<T> != 0 &&
-          (reads_in_place_ || writes_in_place_)) {  // the last; tiles have room for whole vectors
+      // Of the last batch, part of a vector: tiles have room for whole ones.
+      if (count % lanes<T> != 0 && (reads_in_place_ || writes_in_place_)) {
         reads_in_place_ = writes_in_place_ = false;
         places = first_places();
       }

@@ -10,7 +10,7 @@ namespace crossent::CROSSENT_ISA {
 namespace {
 
 // Up to here the plainest problems go this way, of floats beyond the classes that are few for all others. In rows as
-// long as that takes less than the rows' own way, which is faster where a row is a register.
+// long as that takes less than the rows' own way, which is faster where a value is a single register.
 template <class T>
 constexpr ptrdiff_t few_plain_classes = sizeof(T) != 4 ? few_classes : few_classes_at_most;
 template <class T>

@@ -19,6 +19,7 @@ class GeneralOutput {
     segment.positions = places.count;
     segment.logits = {const_cast<T*>(places.logits), element, 1, places.logits_stride};
     segment.output = {output_, element, 1, batch_positions};
+    segment.output_streams = false;
     if (whole.target) segment.target += places.first * whole.target_stride;
     segment.scale += places.first * whole.scale_stride;
     segment.losses = nullptr;

@@ -7,10 +7,10 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-// Up to `vanishing`, exp(x) is 0 beside any ordinary maximum. Within the other bounds exp(x) is
-// normal, here and in units of the maximum times 2^-headroom. So is power · r of times_exp() for doubles, or so small
-// that the sum it goes into is the power itself: with b bits in a mantissa the latter is so for |r| < 2^-(b + 2), and
-// for greater r the former, as long as the power is 2^-967 at least.
+// Up to `vanishing`, exp(x) is 0 beside any ordinary maximum. Within the other bounds exp(x) is normal, here and in
+// units of the maximum times 2^-headroom. So is power · r of times_exp() for doubles, or so small that the sum it goes
+// into is the power itself: with b bits in a mantissa the latter is so for |r| < 2^-(b + 2), and for greater r the
+// former, as long as the power is 2^-967 at least.
 template <class T, bool scores = false>
 struct Ordinary;
 template <>

@@ -117,10 +117,12 @@ __attribute__((noinline)) void load_tile(const typename E::Storage* x, ptrdiff_t
                                          ptrdiff_t readable, bool asks_ahead, typename E::Real* tile) {
   using T = typename E::Real;
   constexpr ptrdiff_t width = lanes<T>;
-  if (position_stride == 1) {  // as a tile has them already; lines that two vectors share are read for both
+  if (position_stride == 1) {  // as a tile has them; class by class, so that a line is read once for two vectors
     for (ptrdiff_t c = 0; c < classes; ++c) {
       for (ptrdiff_t p = 0; p < positions; p += width) {
-        store(tile + c * batch_positions + p, load_partial<E>(x + p + c * class_stride, positions - p, 0));
+        const auto* first = x + p + c * class_stride;
+        if (asks_ahead) __builtin_prefetch(first + batch_positions + width - 1);
+        store(tile + c * batch_positions + p, load_partial<E>(first, positions - p, 0));
       }
     }
     return;
