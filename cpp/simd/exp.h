@@ -161,11 +161,10 @@ CROSSENT_INLINE Vec<float> times_exp(const Vec<float>& power, const Vec<float>& 
 }
 template <class C>
 CROSSENT_INLINE Vec<double> times_exp(const Vec<double>& power, const Vec<double>& r) {
-  using T = double;
-  constexpr int degree = sizeof(C::q) / sizeof(T) - 1;
-  if constexpr (has_fma) return fma(power * r, polynomial<T, degree>(C::q, r), power);
+  constexpr int degree = sizeof(C::q) / sizeof(double) - 1;
+  if constexpr (has_fma) return fma(power * r, polynomial<double, degree>(C::q, r), power);
   // r itself is added last: every step is rounded twice here
-  return fma(fma(polynomial<T, degree - 1>(C::q + 1, r), r * r, r), power, power);
+  return fma(fma(polynomial<double, degree - 1>(C::q + 1, r), r * r, r), power, power);
 }
 
 // exp(x) · 2^exponent, which has to be normal, for the shifter of the exponent; nan for nan.

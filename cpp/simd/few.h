@@ -108,7 +108,7 @@ class FewClassesKernel {
   }
 
   // Whether a first cache of 8 ways of 4 KB can't hold a position's classes, which are a power of two apart: read once
-  // into a tile, 21 classes 1 MB apart take 17 % less.
+  // into a tile, 21 classes 4 MB apart take a sixth less on an AMD EPYC (Zen 4).
   bool crowds_a_cache(const Plane& plane) const {
     constexpr ptrdiff_t way_bytes = 4096, ways = 8;
     const ptrdiff_t apart = plane.class_stride * (ptrdiff_t)sizeof(T), power_of_two = apart & -apart;
