@@ -266,12 +266,12 @@ CROSSENT_INLINE auto tree_sum(const Body& body, int first = 0) {
 }
 
 // The same tree with body(present) … body(most - 1) left out. Pairs are computed in a loop, which keeps the code small;
-// or single bodies, for old machines.
+// or single bodies, where the registers of two would be too many.
 template <int most, class Body>
 CROSSENT_INLINE auto sum_of_present(ptrdiff_t present, const Body& body) {
   decltype(body(0)) part[most];
   ptrdiff_t used = 0;
-  if constexpr (CROSSENT_IS_SMALL) {
+  if constexpr (parts > 1) {
 #pragma GCC unroll 1
     while (used < present) {
       part[used] = body((int)used);
