@@ -112,12 +112,14 @@ static inline int64_t read_once(const int64_t* label) { return *const_cast<const
 
 constexpr ptrdiff_t chunk_classes = 16384;  // classes whose sum is formed at once; fixed, since it decides on bits
 constexpr ptrdiff_t chunks_of_row(ptrdiff_t classes) { return (classes + chunk_classes - 1) / chunk_classes; }
-constexpr ptrdiff_t batch_positions = 64;       // positions handled together at most
-constexpr ptrdiff_t few_classes = 64;           // up to here positions, not classes, are the lanes
-constexpr ptrdiff_t few_classes_at_most = 128;  // and in the plainest of problems, of many positions, up to here
-constexpr ptrdiff_t many_positions = 32;        // of which a batch is worth turning around
-constexpr ptrdiff_t least_staged_classes = 32;  // shorter rows wait for their sums rather than for the memory
-constexpr ptrdiff_t lanes_at_most = 16;         // positions in a vector of floats
+constexpr ptrdiff_t batch_positions = 64;             // positions handled together at most
+constexpr ptrdiff_t few_classes = 64;                 // up to here positions, not classes, are the lanes
+constexpr ptrdiff_t few_classes_at_most = 128;        // and in the plainest of problems, of many positions, up to here
+constexpr ptrdiff_t many_positions = 32;              // of which a batch is worth turning around
+constexpr ptrdiff_t least_staged_classes = 32;        // shorter rows wait for their sums rather than for the memory
+constexpr ptrdiff_t plain_row_bytes_at_most = 4096;   // in the plainest of problems, of rows that are read twice
+constexpr ptrdiff_t staged_row_bytes_at_most = 2048;  // longer rows are streamed by themselves
+constexpr ptrdiff_t lanes_at_most = 16;               // positions in a vector of floats
 constexpr ptrdiff_t group_classes_at_most = 8 * lanes_at_most;
 
 // Rows handled together: as many as a small L2 cache holds with room to spare.

@@ -61,7 +61,8 @@ ptrdiff_t scratch_for(const Segment& segment, ptrdiff_t classes, ptrdiff_t posit
       !is_half && segment.problem->temperature == 1 && !has_few_classes && has_rows && !segment.probabilities.data;
   const ptrdiff_t kept_bytes =
       segment.output.data && has_rows ? exponentials_bytes(classes, positions, element, segment.output_streams) : 0;
-  return is_in_place ? kept_bytes : std::max(kept_bytes, scratch_bytes(classes, element, segment.output_is_staged));
+  if (is_in_place && !segment.output_is_staged) return kept_bytes;
+  return std::max(kept_bytes, scratch_bytes(classes, element, segment.output_is_staged));
 }
 
 // Some 2^15 elements, in whole batches; few positions only where a single one is a lot of work.
@@ -82,28 +83,31 @@ void* advanced(void* data, Element element, ptrdiff_t elements) {
   return data ? static_cast<char*>(data) + elements * size_of(element) : nullptr;
 }
 
-// Whether the output would leave the cache before anybody reads it, and has rows long enough to be streamed: short ones
-// have too few whole cache lines, and vectors of half precision are not even one.
-bool streams(const Segment& start, ptrdiff_t positions) {
-  constexpr ptrdiff_t large_bytes = ptrdiff_t{1} << 25, least_row_bytes = 256;
-  const ptrdiff_t row_bytes = start.problem->classes * size_of(start.output.element);
+// Whether the output would leave the cache before anybody reads it.
+bool is_large(const Segment& start, ptrdiff_t positions) {
+  constexpr ptrdiff_t large_bytes = ptrdiff_t{1} << 25;
   const Plane& y = start.output;
-  if (!y.data || y.data == start.logits.data || size_of(y.element) < 4 || positions * row_bytes < large_bytes)
-    return false;
-  if (y.position_stride == 1 && y.class_stride != 1) {
-    return has_batches_of_columns(start.problem->classes, y.element);
-  }
-  return row_bytes >= least_row_bytes;
+  return y.data && y.data != start.logits.data &&
+         positions * start.problem->classes * size_of(y.element) >= large_bytes;
 }
 
-// The same of few classes, whose rows are one piece of memory. It pays later.
-bool is_staged(const Segment& start, ptrdiff_t positions) {
-  constexpr ptrdiff_t large_bytes = ptrdiff_t{1} << 26;
+// Whether a large output has rows long enough to be streamed: short ones have too few whole cache lines, and vectors of
+// half precision are not even one.
+bool streams(const Segment& start) {
+  constexpr ptrdiff_t least_row_bytes = 256;
+  const Plane& y = start.output;
+  if (size_of(y.element) < 4) return false;
+  if (y.position_stride == 1 && y.class_stride != 1) return has_batches_of_columns(start.problem->classes, y.element);
+  return start.problem->classes * size_of(y.element) >= least_row_bytes;
+}
+
+// Or short rows that are one piece of memory.
+bool is_staged(const Segment& start) {
   const Plane& y = start.output;
   const ptrdiff_t classes = start.problem->classes;
-  return y.data && y.data != start.logits.data && y.element != Element::f64 && least_staged_classes <= classes &&
-         classes <= few_classes_at_most && y.class_stride == 1 && y.position_stride == classes &&
-         positions * classes * size_of(y.element) >= large_bytes;
+  return y.element != Element::f64 && least_staged_classes <= classes &&
+         classes * size_of(y.element) <= staged_row_bytes_at_most && y.class_stride == 1 &&
+         y.position_stride == classes;
 }
 
 // The part of `start`, which begins at position 0, along a line of positions.
@@ -249,8 +253,8 @@ SegmentResult run(const Layout& layout, const Segment& all) {
   const Kernels& kernels = active_kernels();
   const auto kernel = all.logits.element == Element::f64 ? kernels.segment_double : kernels.segment_float;
   Segment start = all;
-  start.output_streams = streams(all, positions);
-  start.output_is_staged = is_staged(all, positions);
+  start.output_streams = is_large(all, positions) && streams(all);
+  start.output_is_staged = is_large(all, positions) && is_staged(all);
 
   const ptrdiff_t at_once = by_columns ? lanes_at_most : 1;
   if (SharedPositions::are_worth_it(positions, problem.classes, at_once)) {

@@ -1,67 +1,13 @@
-// COMPILED ONCE PER INSTRUCTION SET. Class indices among few classes, the plainest of losses: no label smoothing, no
-// class probabilities. A batch goes from its logits to its losses and gradients, all positions one step at a time.
-//
-// The terms of a row, e_c = exp(x_c - M) in units of 2^-headroom and of the inverse unit, are kept, and with s = sum of
-// e_c they become the gradient by one product each:
-//     gradient_c = e_c · (W · scale / s),      gradient_y = -W · scale · ((s - e_y) / s),  summed without y.
-// Where the factor or a product could leave the range of T's normal numbers, the general way computes the gradient.
+// COMPILED ONCE PER INSTRUCTION SET. The losses and gradients of class indices among few classes.
 #pragma once
 
 #include "few_reduction.h"
 #include "general_output.h"
+#include "index_losses.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-// The class indices of a vector of positions as numbers; no_class where there is none to be heeded.
-constexpr double no_class = -1, bad_class = -2;
-
-// Labels as kernels.h reads them, a register at a time.
-CROSSENT_INLINE NativeI64 read_vector_once(const int64_t* labels) {
-  typedef NativeI64 Labels __attribute__((aligned(8), may_alias));
-  return *reinterpret_cast<const volatile Labels*>(labels);
-}
-
-// Of positions first, first + 1, …: `present` of them, the others have no class. bad_class is what is neither a class
-// nor ignored.
-template <class T>
-CROSSENT_INLINE Doubles<T> read_class_numbers(const Segment& segment, ptrdiff_t first, ptrdiff_t present) {
-  constexpr ptrdiff_t width = lanes<T>;
-  const Problem& problem = *segment.problem;
-  const int64_t* labels = segment.target + first * segment.target_stride;
-  int64_t own[width];
-  if (present < width || segment.target_stride != 1) {
-    for (ptrdiff_t i = 0; i < width; ++i) own[i] = i < present ? read_once(labels + i * segment.target_stride) : 0;
-    labels = own;
-  } else {  // the hardware sees no stream of them among so many others
-    constexpr ptrdiff_t labels_ahead = 8 * batch_positions;
-    repeat<double_vectors<T>>(CROSSENT_EACH(i) { __builtin_prefetch(labels + labels_ahead + i * lanes<double>); });
-  }
-  const auto number = [&](NativeI64 label) __attribute__((always_inline)) {
-    using Bits = NativeOf<uint64_t>;
-    constexpr int64_t shift = 0x4330000000000000, none = shift - 4;  // the bits of 2^52 and of 2^52 - 2
-    const NativeI64 is_ignored = (NativeI64)(label == problem.ignore_index) & -(int64_t)problem.has_ignore_index;
-    const NativeI64 is_class = (NativeI64)((Bits)label < (Bits{} + (uint64_t)problem.classes)) & ~is_ignored;
-    return (is_class & (label | shift)) | (~is_class & (none + (is_ignored & 2)));
-  };
-  Doubles<T> result;
-  repeat<double_vectors<T>>(CROSSENT_EACH(i) {
-    const int64_t* first_label = labels + i * lanes<double>;
-    const Vec<double> lanes_of_labels = each_part<Vec<double>>(
-        CROSSENT_EACH(k) { return (NativeF64)read_vector_once(first_label + k * Vec<double>::lanes_per_part); });
-    result.part[i] = map_bits(lanes_of_labels, number) - splat(0x1p52);
-  });
-  if (present < width) {
-    double numbers[width];
-    store_doubles<T>(numbers, result);
-    for (ptrdiff_t i = present; i < width; ++i) numbers[i] = no_class;
-    result = load_doubles<T>(numbers);
-  }
-  return result;
-}
-
-// What becomes of the positions of a segment, a batch at a time. Each step is taken for all of the batch before the
-// next: from the logits of a position to its loss is a long way of steps that wait for each other.
 template <class T>
 class FewLosses {
   using Places = FewPlaces<T>;
@@ -69,132 +15,33 @@ class FewLosses {
 
  public:
   explicit FewLosses(const Segment& segment)
-      : segment_(segment), problem_(*segment.problem), sums_(problem_.classes, true) {}
+      : segment_(segment), reduction_(sums_, segment.problem->classes, true), losses_(segment, sums_) {}
 
   void add(const Places& places) {
-    for (ptrdiff_t p = 0; p < places.count; p += width) read_classes(places, p);
-    if (problem_.weight) weigh(places.count);
-    sums_.reduce(places);
-    for (ptrdiff_t p = 0; p < places.count; p += width) finish(p);
-    add_up(places);
-    if (segment_.losses) write_losses(places);
+    losses_.read(places.first, places.count);
+    reduction_.reduce(places);
+    losses_.finish();
+    losses_.add_up();
+    if (segment_.losses) losses_.write();
     if (!places.output) return;
-    set_scales(places);
-    uint64_t unusual = 0;
-    for (ptrdiff_t p = 0; p < places.count; p += width) unusual |= (uint64_t)prepare_gradient(p) << p;
+    const uint64_t unusual = losses_.prepare_gradient();
     GeneralOutput<T> general;
     if (unusual != 0) general.compute(segment_, places);
     write_gradient(places);
-    if (unusual != 0) general.put(unusual, places, problem_.classes);
+    if (unusual != 0) general.put(unusual, places, segment_.problem->classes);
   }
 
-  // Of all positions since the last time.
-  SegmentResult take_result() {
-    alignas(64) double least[lanes<double>];
-    store(least, least_number_);
-    const double lowest = fold<lanes<double>>(least, [](double a, double b) { return a < b ? a : b; });
-    const ErrorSum sum = loss_sum_.folded();
-    loss_sum_ = Accumulator<double>::of_nothing();
-    least_number_ = splat(0.0);
-    return {sum.sum, sum.error, lowest == bad_class};
-  }
+  SegmentResult take_result() { return losses_.take_result(); }
 
  private:
-  CROSSENT_INLINE void read_classes(const Places& places, ptrdiff_t p) {
-    const Doubles<T> numbers = read_class_numbers<T>(segment_, places.first + p, places.count - p);
-    store_doubles<T>(number_ + p, numbers);
-    store(sums_.own_class + p, as_lanes(numbers));
-  }
-
-  // The shares of the positions' weights; a position of weight 0 counts as one without a class.
-  void weigh(ptrdiff_t count) {
-    for (ptrdiff_t p = 0; p < count; ++p) {
-      share_[p] = number_[p] < 0 ? 0 : problem_.target_share * problem_.weight[(ptrdiff_t)number_[p]];
-      if (share_[p] == 0 && number_[p] >= 0) sums_.own_class[p] = (T)(number_[p] = no_class);
-    }
-  }
-
-  CROSSENT_INLINE Doubles<T> shares(ptrdiff_t p) const {
-    if (problem_.weight) return load_doubles<T>(share_ + p);
-    Doubles<T> equal_shares;
-    repeat<double_vectors<T>>(CROSSENT_EACH(i) { equal_shares.part[i] = splat(problem_.target_share); });
-    return equal_shares;
-  }
-
-  CROSSENT_INLINE void finish(ptrdiff_t p) {
-    const FewTotals<T> sums = sums_.totals(p);
-    const Doubles<T> share = shares(p), own_class = load_doubles<T>(number_ + p);
-    const Doubles<T> own_logit = load_as_doubles(sums_.own_logit + p);
-    Doubles<T> loss;
-    repeat<double_vectors<T>>(CROSSENT_EACH(i) {
-      const Vec<double> none = splat(0.0), maximum = sums.maximum.part[i];
-      const Vec<double> log_sum = log_of_count_and_rest<T>(maximum, sums.count.part[i], sums.rest.part[i]);
-      const Vec<double> linear = none + share.part[i] * (maximum - own_logit.part[i]);  // 0 is no -0
-      const Vec<double> value = fma(share.part[i], log_sum, linear) * splat(problem_.unit);
-      loss.part[i] = select(less(own_class.part[i], none), none, with_one_nan(value));
-    });
-    store_doubles<T>(loss_ + p, loss);
-  }
-
-  void add_up(const Places& places) {  // in registers
-    Accumulator<double> loss_sum = loss_sum_;
-    Vec<double> least_number = least_number_;
-    for (ptrdiff_t p = 0; p < places.count; p += lanes<double>) {
-      loss_sum.add(load(loss_ + p));
-      least_number = min(load(number_ + p), least_number);
-    }
-    loss_sum_ = loss_sum;
-    least_number_ = least_number;
-  }
-
-  void write_losses(const Places& places) const {
-    for (ptrdiff_t p = 0; p < places.count; ++p) {
-      store_figure(segment_, segment_.losses, places.first + p, loss_[p]);
-    }
-  }
-
-  void set_scales(const Places& places) {
-    if (segment_.scale_stride == 0) {
-      const Vec<double> scale = splat(*segment_.scale * problem_.unit);
-      for (ptrdiff_t p = 0; p < places.count; p += lanes<double>) store(scale_ + p, scale);
-      return;
-    }
-    for (ptrdiff_t p = 0; p < places.count; ++p) {
-      scale_[p] = segment_.scale[(places.first + p) * segment_.scale_stride] * problem_.unit;
-    }
-  }
-
-  // As finish() does. Says with a bit for each position which are for the general way.
-  CROSSENT_INLINE uint32_t prepare_gradient(ptrdiff_t p) {
-    const FewTotals<T> sums = sums_.totals(p);
-    const Doubles<T> share = shares(p), scale = load_doubles<T>(scale_ + p);
-    const Doubles<T> logits = load_as_doubles(sums_.own_logit + p);
-    const Vec<T> maximum = load(sums_.references.maximum + p);
-    Doubles<T> factor, own_gradient;
-    repeat<double_vectors<T>>(CROSSENT_EACH(i) {
-      const Vec<double> zero = splat(0.0), count = sums.count.part[i], rest = sums.rest.part[i];
-      const Vec<double> total = count + rest, logit = logits.part[i];
-      const Divisor<T> divisor(total);
-      factor.part[i] = divisor.quotient(scale.part[i] * share.part[i] * sums.unit.part[i]);
-      const ExactSum gap = two_sum(logit, zero - sums.maximum.part[i]);
-      const Vec<double> own = exp_of_sum<T>(gap.sum, gap.error);
-      const Vec<double> others = select(equal(logit, sums.maximum.part[i]), rest + (count - splat(1.0)), total - own);
-      own_gradient.part[i] = scale.part[i] * (zero - share.part[i] * divisor.quotient(others));
-    });
-    const Vec<T> factors = as_lanes(factor) + (maximum - maximum);  // nan for an infinite maximum
-    store(factor_ + p, factors);
-    store(own_gradient_ + p, as_lanes(own_gradient));
-    return bits_of(less(splat<T>(-1), load(sums_.own_class + p))) & FewReduction<T>::unusual_factors(factors);
-  }
-
   void write_gradient(const Places& places) const {
     const Vec<T> zero = splat<T>(0), one = splat<T>(1);
     for (ptrdiff_t p = 0; p < places.count; p += width) {
-      const Vec<T> own_class = load(sums_.own_class + p), own_gradient = load(own_gradient_ + p),
-                   factor = load(factor_ + p);
+      const Vec<T> own_class = load(sums_.own_class + p), own_gradient = load(losses_.own_gradient + p),
+                   factor = load(losses_.factor + p);
       const auto has_class = less(splat<T>(-1), own_class);
       Vec<T> number = zero;
-      for (ptrdiff_t c = 0; c < problem_.classes; ++c) {
+      for (ptrdiff_t c = 0; c < segment_.problem->classes; ++c) {
         const Vec<T> product = load(places.terms + c * batch_positions + p) * factor;
         const Vec<T> value = select(equal(number, own_class), own_gradient, select(has_class, product, zero));
         store(places.output + c * places.output_stride + p, value);
@@ -204,15 +51,9 @@ class FewLosses {
   }
 
   const Segment& segment_;
-  const Problem& problem_;
-  Accumulator<double> loss_sum_ = Accumulator<double>::of_nothing();
-  Vec<double> least_number_ = splat(0.0);
-  FewReduction<T> sums_;
-  // Of a batch, a column for each position.
-  alignas(64) T factor_[batch_positions], own_gradient_[batch_positions];
-  alignas(64) double number_[batch_positions];  // of the own class
-  alignas(64) double loss_[batch_positions];
-  alignas(64) double share_[batch_positions], scale_[batch_positions];  // share: only with weights
+  BatchSums<T> sums_;
+  FewReduction<T> reduction_;
+  IndexLosses<T> losses_;
 };
 
 }  // namespace

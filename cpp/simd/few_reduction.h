@@ -2,53 +2,25 @@
 // a time. All results have the bits that the general way (segment.h) gives them.
 #pragma once
 
+#include "batch_sums.h"
 #include "few_terms.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-// What a vector of positions is reduced to. The terms are in units of `unit`.
-template <class T>
-struct FewTotals {
-  Doubles<T> maximum, count, rest, unit;
-};
-
 template <class T>
 class FewReduction {
   using Places = FewPlaces<T>;
   static constexpr ptrdiff_t width = lanes<T>;
-  static constexpr uint32_t all_lanes = (1u << width) - 1;
 
  public:
-  // Of a batch, a column for each position. Where positions have a class of their own, it is put here first, and its
-  // logit is found on the way.
-  References<T> references;
-  alignas(64) T own_class[batch_positions], own_logit[batch_positions];
-  alignas(64) T count[batch_positions];      // of classes that equal the maximum
-  alignas(64) double unit[batch_positions];  // of the terms
-  alignas(64) double rest[batch_positions];  // the sum of the other terms
-
-  FewReduction(ptrdiff_t classes, bool has_own) : classes_(classes), has_own_(has_own) {}
+  FewReduction(BatchSums<T>& sums, ptrdiff_t classes, bool has_own)
+      : sums_(sums), classes_(classes), has_own_(has_own) {}
 
   __attribute__((noinline)) void reduce(const Places& places) {
     find_maxima(places);
-    for (ptrdiff_t p = 0; p < places.count; p += width) refer(p);
+    for (ptrdiff_t p = 0; p < places.count; p += width) sums_.refer_to(load(sums_.references.maximum + p), p);
     for (ptrdiff_t p = 0; p < places.count; p += width) sum_terms(places, p);
-  }
-
-  // Of positions p, p + 1, …, in units of exp(maximum).
-  CROSSENT_INLINE FewTotals<T> totals(ptrdiff_t p) const {
-    FewTotals<T> t = {load_as_doubles(references.maximum + p), load_as_doubles(count + p), load_doubles<T>(rest + p),
-                      load_doubles<T>(unit + p)};
-    repeat<double_vectors<T>>(CROSSENT_EACH(i) { t.rest.part[i] = t.rest.part[i] * t.unit.part[i]; });
-    return t;
-  }
-
-  // With a bit for each position whose factor is no normal number, or so large that a term that vanishes might matter.
-  static CROSSENT_INLINE uint32_t unusual_factors(const Vec<T>& factor) {
-    const Vec<T> magnitude = absolute(factor);
-    return all_lanes & ~(bits_of(less(splat((T)ExpConstants<T>::least_factor), magnitude)) &
-                         bits_of(less(magnitude, splat((T)ExpConstants<T>::greatest_factor))));
   }
 
  private:
@@ -67,20 +39,11 @@ class FewReduction {
         m[v] = max(load(x), m[v]);
       });
     }
-    repeat<vectors>(CROSSENT_EACH(v) { store(references.maximum + p + v * width, m[v]); });
-  }
-
-  CROSSENT_INLINE void refer(ptrdiff_t p) {
-    constexpr double headroom = ExpConstants<T>::headroom;
-    Doubles<T> units;
-    references.put(p, reference_of(load(references.maximum + p), units));
-    repeat<double_vectors<T>>(
-        CROSSENT_EACH(i) { units.part[i] = splat(__builtin_ldexp(1.0, -(int)headroom)) * units.part[i]; });
-    store_doubles<T>(unit + p, units);
+    repeat<vectors>(CROSSENT_EACH(v) { store(sums_.references.maximum + p + v * width, m[v]); });
   }
 
   CROSSENT_INLINE void sum_terms(const Places& places, ptrdiff_t p) {
-    const FewTerms<T> terms(places, classes_, references.along_positions(p), p);
+    const FewTerms<T> terms(places, classes_, sums_.references.along_positions(p), p);
     if constexpr (few_plain_classes<T> > few_classes) {
       if (classes_ > few_classes) {
         store_sums(terms.sum_by_lanes(), p);
@@ -91,25 +54,26 @@ class FewReduction {
     Vec<T> logit = splat<T>(0);
     terms.keep_in_turn();
     if (has_own_) {
-      store_sums(terms.template sum_kept<true>(load(own_class + p), logit), p);
-      store(own_logit + p, logit);
+      store_sums(terms.template sum_kept<true>(load(sums_.own_class + p), logit), p);
+      store(sums_.own_logit + p, logit);
     } else {
       store_sums(terms.template sum_kept<false>(logit, logit), p);
     }
   }
 
   CROSSENT_INLINE void store_sums(const FewSums<T>& sums, ptrdiff_t p) {
-    store_doubles<T>(rest + p, sums.rest);
-    store(count + p, sums.count);
+    store_doubles<T>(sums_.rest + p, sums.rest);
+    store(sums_.count + p, sums.count);
   }
 
   CROSSENT_INLINE void find_own_logits(const Places& places, ptrdiff_t p) {
     for (ptrdiff_t i = p; i < p + width; ++i) {
-      const ptrdiff_t own = own_class[i] < 0 ? 0 : (ptrdiff_t)own_class[i];
-      own_logit[i] = places.logits[own * places.logits_stride + i];
+      const ptrdiff_t own = sums_.own_class[i] < 0 ? 0 : (ptrdiff_t)sums_.own_class[i];
+      sums_.own_logit[i] = places.logits[own * places.logits_stride + i];
     }
   }
 
+  BatchSums<T>& sums_;
   const ptrdiff_t classes_;
   const bool has_own_;
 };

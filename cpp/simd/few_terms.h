@@ -16,11 +16,8 @@ constexpr ptrdiff_t few_plain_classes = sizeof(T) != 4 ? few_classes : few_class
 template <class T>
 constexpr ptrdiff_t few_plain_classes_of_rows = sizeof(T) == 4 && parts == 1 ? 100 : few_plain_classes<T>;
 
-// Whether the memory is given work while terms are computed, instead of being waited for: to read, and where a value is
-// a single register to write, floats alone, which take so little time.
+// Whether the memory is given work to read while terms are computed, instead of being waited for.
 constexpr bool reads_meanwhile = parts <= 2;
-template <class T>
-constexpr bool writes_meanwhile = parts == 1 && sizeof(T) == 4;
 
 // A batch of positions in memory, a whole number of vectors: their logits, and where the terms and the output of each
 // class go.

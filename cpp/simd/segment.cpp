@@ -1,12 +1,16 @@
 // COMPILED ONCE PER INSTRUCTION SET (the macro CROSSENT_ISA) and for each of the types computed in (CROSSENT_REAL:
 // float, also for half precision, or double). One exported symbol an object.
 #include "few.h"
+#include "plain_rows.h"
 
 namespace crossent::CROSSENT_ISA {
 namespace {
 
 template <class E>
 SegmentResult run_as(const Segment& segment) {
+  if constexpr (parts <= 2 && sizeof(typename E::Storage) >= 4) {
+    if (is_for_plain_rows<typename E::Real>(segment)) return PlainRowsKernel<E>(segment).run();
+  }
   if constexpr (!CROSSENT_IS_SMALL) {
     if (is_for_few_classes<typename E::Real>(segment)) return run_few_classes<E>(segment);
   }

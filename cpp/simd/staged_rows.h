@@ -7,6 +7,10 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
+// Whether it is: where a value is a single register, floats alone, which take so little time.
+template <class T>
+constexpr bool writes_meanwhile = parts == 1 && sizeof(T) == 4;
+
 class StagedRows {
  public:
   // `bytes` from `from` on, which have to stay as they are until all are written.

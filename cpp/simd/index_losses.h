@@ -1,0 +1,208 @@
+// COMPILED ONCE PER INSTRUCTION SET. Class indices, the plainest of losses: no label smoothing, no class probabilities.
+// A batch goes from what its rows are reduced to (few_reduction.h, row_reduction.h) to its losses, and to the numbers
+// that its gradients are made of, all positions one step at a time.
+//
+// The terms of a row, e_c = exp(x_c - M) in units of 2^-headroom and of the inverse unit, are kept, and with s = sum of
+// e_c they become the gradient by one product each:
+//     gradient_c = e_c · (W · scale / s),      gradient_y = -W · scale · ((s - e_y) / s),  summed without y.
+// Where the factor or a product could leave the range of T's normal numbers, the general way computes the gradient.
+#pragma once
+
+#include "batch_sums.h"
+#include "finish.h"
+
+namespace crossent::CROSSENT_ISA {
+namespace {
+
+// The class indices of a vector of positions as numbers; no_class where there is none to be heeded.
+constexpr double no_class = -1, bad_class = -2;
+
+// Labels as kernels.h reads them, a register at a time.
+CROSSENT_INLINE NativeI64 read_vector_once(const int64_t* labels) {
+  typedef NativeI64 Labels __attribute__((aligned(8), may_alias));
+  return *reinterpret_cast<const volatile Labels*>(labels);
+}
+
+// Of positions first, first + 1, …: `present` of them, the others have no class. bad_class is what is neither a class
+// nor ignored.
+template <class T>
+CROSSENT_INLINE Doubles<T> read_class_numbers(const Segment& segment, ptrdiff_t first, ptrdiff_t present) {
+  constexpr ptrdiff_t width = lanes<T>;
+  const Problem& problem = *segment.problem;
+  const int64_t* labels = segment.target + first * segment.target_stride;
+  int64_t own[width];
+  if (present < width || segment.target_stride != 1) {
+    for (ptrdiff_t i = 0; i < width; ++i) own[i] = i < present ? read_once(labels + i * segment.target_stride) : 0;
+    labels = own;
+  } else {  // the hardware sees no stream of them among so many others
+    constexpr ptrdiff_t labels_ahead = 8 * batch_positions;
+    repeat<double_vectors<T>>(CROSSENT_EACH(i) { __builtin_prefetch(labels + labels_ahead + i * lanes<double>); });
+  }
+  const auto number = [&](NativeI64 label) __attribute__((always_inline)) {
+    using Bits = NativeOf<uint64_t>;
+    constexpr int64_t shift = 0x4330000000000000, none = shift - 4;  // the bits of 2^52 and of 2^52 - 2
+    const NativeI64 is_ignored = (NativeI64)(label == problem.ignore_index) & -(int64_t)problem.has_ignore_index;
+    const NativeI64 is_class = (NativeI64)((Bits)label < (Bits{} + (uint64_t)problem.classes)) & ~is_ignored;
+    return (is_class & (label | shift)) | (~is_class & (none + (is_ignored & 2)));
+  };
+  Doubles<T> result;
+  repeat<double_vectors<T>>(CROSSENT_EACH(i) {
+    const int64_t* first_label = labels + i * lanes<double>;
+    const Vec<double> lanes_of_labels = each_part<Vec<double>>(
+        CROSSENT_EACH(k) { return (NativeF64)read_vector_once(first_label + k * Vec<double>::lanes_per_part); });
+    result.part[i] = map_bits(lanes_of_labels, number) - splat(0x1p52);
+  });
+  if (present < width) {
+    double numbers[width];
+    store_doubles<T>(numbers, result);
+    for (ptrdiff_t i = present; i < width; ++i) numbers[i] = no_class;
+    result = load_doubles<T>(numbers);
+  }
+  return result;
+}
+
+// What becomes of the positions of a segment, a batch at a time. Each step is taken for all of the batch before the
+// next: from the logits of a position to its loss is a long way of steps that wait for each other.
+template <class T>
+class IndexLosses {
+  static constexpr ptrdiff_t width = lanes<T>;
+
+ public:
+  // Of a batch, a column for each position.
+  alignas(64) T factor[batch_positions], own_gradient[batch_positions];  // of the terms; of the own class
+  alignas(64) double loss[batch_positions];
+
+  IndexLosses(const Segment& segment, BatchSums<T>& sums)
+      : segment_(segment), problem_(*segment.problem), sums_(sums) {}
+
+  // The own classes of positions first, first + 1, …, before these are reduced.
+  __attribute__((noinline)) void read(ptrdiff_t first, ptrdiff_t count) {
+    first_ = first;
+    count_ = count;
+    for (ptrdiff_t p = 0; p < count; p += width) read_classes(p);
+    if (problem_.weight) weigh();
+  }
+
+  // Their losses, and after that what is to be added and written of them.
+  __attribute__((noinline)) void finish() {
+    for (ptrdiff_t p = 0; p < count_; p += width) finish(p);
+  }
+  __attribute__((noinline)) void add_up() {  // in registers
+    Accumulator<double> loss_sum = loss_sum_;
+    Vec<double> least_number = least_number_;
+    for (ptrdiff_t p = 0; p < count_; p += lanes<double>) {
+      loss_sum.add(load(loss + p));
+      least_number = min(load(number_ + p), least_number);
+    }
+    loss_sum_ = loss_sum;
+    least_number_ = least_number;
+  }
+
+  __attribute__((noinline)) void write() const {
+    for (ptrdiff_t p = 0; p < count_; ++p) {
+      store_figure(segment_, segment_.losses, first_ + p, loss[p]);
+    }
+  }
+
+  // The factors and the own gradients. Says with a bit for each position which are for the general way.
+  __attribute__((noinline)) uint64_t prepare_gradient() {
+    set_scales();
+    uint64_t unusual = 0;
+    for (ptrdiff_t p = 0; p < count_; p += width) unusual |= (uint64_t)prepare_gradient(p) << p;
+    return unusual;
+  }
+
+  // Of all positions since the last time.
+  SegmentResult take_result() {
+    alignas(64) double least[lanes<double>];
+    store(least, least_number_);
+    const double lowest = fold<lanes<double>>(least, [](double a, double b) { return a < b ? a : b; });
+    const ErrorSum sum = loss_sum_.folded();
+    loss_sum_ = Accumulator<double>::of_nothing();
+    least_number_ = splat(0.0);
+    return {sum.sum, sum.error, lowest == bad_class};
+  }
+
+ private:
+  CROSSENT_INLINE void read_classes(ptrdiff_t p) {
+    const Doubles<T> numbers = read_class_numbers<T>(segment_, first_ + p, count_ - p);
+    store_doubles<T>(number_ + p, numbers);
+    store(sums_.own_class + p, as_lanes(numbers));
+  }
+
+  // The shares of the positions' weights; a position of weight 0 counts as one without a class.
+  void weigh() {
+    for (ptrdiff_t p = 0; p < count_; ++p) {
+      share_[p] = number_[p] < 0 ? 0 : problem_.target_share * problem_.weight[(ptrdiff_t)number_[p]];
+      if (share_[p] == 0 && number_[p] >= 0) sums_.own_class[p] = (T)(number_[p] = no_class);
+    }
+  }
+
+  CROSSENT_INLINE Doubles<T> shares(ptrdiff_t p) const {
+    if (problem_.weight) return load_doubles<T>(share_ + p);
+    Doubles<T> equal_shares;
+    repeat<double_vectors<T>>(CROSSENT_EACH(i) { equal_shares.part[i] = splat(problem_.target_share); });
+    return equal_shares;
+  }
+
+  CROSSENT_INLINE void finish(ptrdiff_t p) {
+    const BatchTotals<T> sums = sums_.totals(p);
+    const Doubles<T> share = shares(p), own_class = load_doubles<T>(number_ + p);
+    const Doubles<T> own_logit = load_as_doubles(sums_.own_logit + p);
+    Doubles<T> losses;
+    repeat<double_vectors<T>>(CROSSENT_EACH(i) {
+      const Vec<double> none = splat(0.0), maximum = sums.maximum.part[i];
+      const Vec<double> log_sum = log_of_count_and_rest<T>(maximum, sums.count.part[i], sums.rest.part[i]);
+      const Vec<double> linear = none + share.part[i] * (maximum - own_logit.part[i]);  // 0 is no -0
+      const Vec<double> value = fma(share.part[i], log_sum, linear) * splat(problem_.unit);
+      losses.part[i] = select(less(own_class.part[i], none), none, with_one_nan(value));
+    });
+    store_doubles<T>(loss + p, losses);
+  }
+
+  void set_scales() {
+    if (segment_.scale_stride == 0) {
+      const Vec<double> scale = splat(*segment_.scale * problem_.unit);
+      for (ptrdiff_t p = 0; p < count_; p += lanes<double>) store(scale_ + p, scale);
+      return;
+    }
+    for (ptrdiff_t p = 0; p < count_; ++p) {
+      scale_[p] = segment_.scale[(first_ + p) * segment_.scale_stride] * problem_.unit;
+    }
+  }
+
+  // As finish() does. Says with a bit for each position which are for the general way.
+  CROSSENT_INLINE uint32_t prepare_gradient(ptrdiff_t p) {
+    const BatchTotals<T> sums = sums_.totals(p);
+    const Doubles<T> share = shares(p), scale = load_doubles<T>(scale_ + p);
+    const Doubles<T> logits = load_as_doubles(sums_.own_logit + p);
+    const Vec<T> maximum = load(sums_.references.maximum + p);
+    Doubles<T> factors, gradients;
+    repeat<double_vectors<T>>(CROSSENT_EACH(i) {
+      const Vec<double> zero = splat(0.0), count = sums.count.part[i], rest = sums.rest.part[i];
+      const Vec<double> total = count + rest, logit = logits.part[i];
+      const Divisor<T> divisor(total);
+      factors.part[i] = divisor.quotient(scale.part[i] * share.part[i] * sums.unit.part[i]);
+      const ExactSum gap = two_sum(logit, zero - sums.maximum.part[i]);
+      const Vec<double> own = exp_of_sum<T>(gap.sum, gap.error);
+      const Vec<double> others = select(equal(logit, sums.maximum.part[i]), rest + (count - splat(1.0)), total - own);
+      gradients.part[i] = scale.part[i] * (zero - share.part[i] * divisor.quotient(others));
+    });
+    const Vec<T> finite = as_lanes(factors) + (maximum - maximum);  // nan for an infinite maximum
+    store(factor + p, finite);
+    store(own_gradient + p, as_lanes(gradients));
+    return bits_of(less(splat<T>(-1), load(sums_.own_class + p))) & unusual_factors(finite);
+  }
+
+  const Segment& segment_;
+  const Problem& problem_;
+  BatchSums<T>& sums_;
+  ptrdiff_t first_ = 0, count_ = 0;
+  Accumulator<double> loss_sum_ = Accumulator<double>::of_nothing();
+  Vec<double> least_number_ = splat(0.0);
+  alignas(64) double number_[batch_positions];                          // of the own class
+  alignas(64) double share_[batch_positions], scale_[batch_positions];  // share: only with weights
+};
+
+}  // namespace
+}  // namespace crossent::CROSSENT_ISA
