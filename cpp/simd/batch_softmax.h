@@ -12,54 +12,54 @@ namespace {
 
 template <class T>
 class BatchSoftmax {
+  using Sums = BatchSums<T>;
   static constexpr ptrdiff_t width = lanes<T>;
 
  public:
   // Of a batch, a column for each position: what a term is multiplied by, or what is taken off x_c - M.
   alignas(64) T number[batch_positions];
 
-  BatchSoftmax(const Segment& segment, const BatchSums<T>& sums)
-      : segment_(segment), operation_(segment.problem->operation), sums_(sums) {}
+  explicit BatchSoftmax(const Segment& segment) : segment_(segment), operation_(segment.problem->operation) {}
 
   // Once `count` positions are reduced. Says with a bit for each which have no such number.
-  __attribute__((noinline)) uint64_t prepare(ptrdiff_t count) {
+  __attribute__((noinline)) uint64_t prepare(ptrdiff_t count, const Sums& sums) {
     const bool is_softmax = operation_ == Operation::softmax;
-    if (!is_softmax) take_logarithms(count);
+    if (!is_softmax) take_logarithms(count, sums);
     if (operation_ == Operation::logsumexp) return 0;
     uint64_t unusual = 0;
     for (ptrdiff_t p = 0; p < count; p += width) {
-      unusual |= (uint64_t)(is_softmax ? prepare_factor(p) : prepare_log_sum(p)) << p;
+      unusual |= (uint64_t)(is_softmax ? prepare_factor(p, sums) : prepare_log_sum(p)) << p;
     }
     return unusual & ~uint64_t{0} >> (batch_positions - count);
   }
 
   // An infinite M is the answer itself, unless there is nan.
-  __attribute__((noinline)) void write_log_sum_exp(ptrdiff_t first, ptrdiff_t count) const {
+  __attribute__((noinline)) void write_log_sum_exp(ptrdiff_t first, ptrdiff_t count, const Sums& sums) const {
     for (ptrdiff_t p = 0; p < count; ++p) {
-      const double maximum = sums_.references.maximum[p];
-      const double value = maximum + (__builtin_isfinite(maximum) ? log_sum_[p] : sums_.rest[p]);
+      const double maximum = sums.references.maximum[p];
+      const double value = maximum + (__builtin_isfinite(maximum) ? log_sum_[p] : sums.rest[p]);
       store_figure(segment_, segment_.losses, first + p, value == value ? value : __builtin_nan(""));
     }
   }
 
  private:
-  void take_logarithms(ptrdiff_t count) {
+  void take_logarithms(ptrdiff_t count, const Sums& sums) {
     for (ptrdiff_t p = 0; p < count; p += width) {
-      const BatchTotals<T> sums = sums_.totals(p);
+      const BatchTotals<T> totals = sums.totals(p);
       repeat<double_vectors<T>>(CROSSENT_EACH(i) {
         store(log_sum_ + p + i * lanes<double>,
-              log_of_count_and_rest<T>(sums.maximum.part[i], sums.count.part[i], sums.rest.part[i]));
+              log_of_count_and_rest<T>(totals.maximum.part[i], totals.count.part[i], totals.rest.part[i]));
       });
     }
   }
 
   // The number that turns a term into softmax. Says with a bit for each position which have none.
-  CROSSENT_INLINE uint32_t prepare_factor(ptrdiff_t p) {
-    const BatchTotals<T> sums = sums_.totals(p);
-    const Vec<T> maximum = load(sums_.references.maximum + p);
+  CROSSENT_INLINE uint32_t prepare_factor(ptrdiff_t p, const Sums& sums) {
+    const BatchTotals<T> totals = sums.totals(p);
+    const Vec<T> maximum = load(sums.references.maximum + p);
     Doubles<T> factor;
     repeat<double_vectors<T>>(CROSSENT_EACH(i) {
-      factor.part[i] = Divisor<T>(sums.count.part[i] + sums.rest.part[i]).quotient(sums.unit.part[i]);
+      factor.part[i] = Divisor<T>(totals.count.part[i] + totals.rest.part[i]).quotient(totals.unit.part[i]);
     });
     const Vec<T> factors = as_lanes(factor) + (maximum - maximum);  // nan for an infinite maximum
     store(number + p, factors);
@@ -74,7 +74,6 @@ class BatchSoftmax {
 
   const Segment& segment_;
   const Operation operation_;
-  const BatchSums<T>& sums_;
   alignas(64) double log_sum_[batch_positions];
 };
 

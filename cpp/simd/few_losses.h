@@ -15,16 +15,16 @@ class FewLosses {
 
  public:
   explicit FewLosses(const Segment& segment)
-      : segment_(segment), reduction_(sums_, segment.problem->classes, true), losses_(segment, sums_) {}
+      : segment_(segment), reduction_(segment.problem->classes, true), losses_(segment) {}
 
   void add(const Places& places) {
-    losses_.read(places.first, places.count);
-    reduction_.reduce(places);
-    losses_.finish();
+    losses_.read(places.first, places.count, sums_);
+    reduction_.reduce(places, sums_);
+    losses_.finish(sums_);
     losses_.add_up();
     if (segment_.losses) losses_.write();
     if (!places.output) return;
-    const uint64_t unusual = losses_.prepare_gradient();
+    const uint64_t unusual = losses_.prepare_gradient(sums_);
     GeneralOutput<T> general;
     if (unusual != 0) general.compute(segment_, places);
     write_gradient(places);
@@ -35,13 +35,14 @@ class FewLosses {
 
  private:
   void write_gradient(const Places& places) const {
+    const ptrdiff_t classes = segment_.problem->classes;
     const Vec<T> zero = splat<T>(0), one = splat<T>(1);
     for (ptrdiff_t p = 0; p < places.count; p += width) {
       const Vec<T> own_class = load(sums_.own_class + p), own_gradient = load(losses_.own_gradient + p),
                    factor = load(losses_.factor + p);
       const auto has_class = less(splat<T>(-1), own_class);
       Vec<T> number = zero;
-      for (ptrdiff_t c = 0; c < segment_.problem->classes; ++c) {
+      for (ptrdiff_t c = 0; c < classes; ++c) {
         const Vec<T> product = load(places.terms + c * batch_positions + p) * factor;
         const Vec<T> value = select(equal(number, own_class), own_gradient, select(has_class, product, zero));
         store(places.output + c * places.output_stride + p, value);

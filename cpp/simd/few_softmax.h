@@ -15,13 +15,13 @@ class FewSoftmax {
 
  public:
   explicit FewSoftmax(const Segment& segment)
-      : segment_(segment), reduction_(sums_, segment.problem->classes, false), softmax_(segment, sums_) {}
+      : segment_(segment), reduction_(segment.problem->classes, false), softmax_(segment) {}
 
   void add(const Places& places) {
     const Operation operation = segment_.problem->operation;
-    reduction_.reduce(places);
-    const uint64_t unusual = softmax_.prepare(places.count);
-    if (operation == Operation::logsumexp) return softmax_.write_log_sum_exp(places.first, places.count);
+    reduction_.reduce(places, sums_);
+    const uint64_t unusual = softmax_.prepare(places.count, sums_);
+    if (operation == Operation::logsumexp) return softmax_.write_log_sum_exp(places.first, places.count, sums_);
     GeneralOutput<T> general;
     if (unusual != 0) general.compute(segment_, places);
     operation == Operation::softmax ? write<false>(places) : write<true>(places);

@@ -65,6 +65,7 @@ CROSSENT_INLINE Doubles<T> read_class_numbers(const Segment& segment, ptrdiff_t 
 // next: from the logits of a position to its loss is a long way of steps that wait for each other.
 template <class T>
 class IndexLosses {
+  using Sums = BatchSums<T>;
   static constexpr ptrdiff_t width = lanes<T>;
 
  public:
@@ -72,22 +73,21 @@ class IndexLosses {
   alignas(64) T factor[batch_positions], own_gradient[batch_positions];  // of the terms; of the own class
   alignas(64) double loss[batch_positions];
 
-  IndexLosses(const Segment& segment, BatchSums<T>& sums)
-      : segment_(segment), problem_(*segment.problem), sums_(sums) {}
+  explicit IndexLosses(const Segment& segment) : segment_(segment), problem_(*segment.problem) {}
 
   // The own classes of positions first, first + 1, …, before these are reduced.
-  __attribute__((noinline)) void read(ptrdiff_t first, ptrdiff_t count) {
+  void read(ptrdiff_t first, ptrdiff_t count, Sums& sums) {
     first_ = first;
     count_ = count;
-    for (ptrdiff_t p = 0; p < count; p += width) read_classes(p);
-    if (problem_.weight) weigh();
+    for (ptrdiff_t p = 0; p < count; p += width) read_classes(p, sums);
+    if (problem_.weight) weigh(sums);
   }
 
   // Their losses, and after that what is to be added and written of them.
-  __attribute__((noinline)) void finish() {
-    for (ptrdiff_t p = 0; p < count_; p += width) finish(p);
+  void finish(const Sums& sums) {
+    for (ptrdiff_t p = 0; p < count_; p += width) finish(p, sums);
   }
-  __attribute__((noinline)) void add_up() {  // in registers
+  void add_up() {  // in registers
     Accumulator<double> loss_sum = loss_sum_;
     Vec<double> least_number = least_number_;
     for (ptrdiff_t p = 0; p < count_; p += lanes<double>) {
@@ -105,10 +105,10 @@ class IndexLosses {
   }
 
   // The factors and the own gradients. Says with a bit for each position which are for the general way.
-  __attribute__((noinline)) uint64_t prepare_gradient() {
+  uint64_t prepare_gradient(const Sums& sums) {
     set_scales();
     uint64_t unusual = 0;
-    for (ptrdiff_t p = 0; p < count_; p += width) unusual |= (uint64_t)prepare_gradient(p) << p;
+    for (ptrdiff_t p = 0; p < count_; p += width) unusual |= (uint64_t)prepare_gradient(p, sums) << p;
     return unusual;
   }
 
@@ -124,17 +124,17 @@ class IndexLosses {
   }
 
  private:
-  CROSSENT_INLINE void read_classes(ptrdiff_t p) {
+  CROSSENT_INLINE void read_classes(ptrdiff_t p, Sums& sums) {
     const Doubles<T> numbers = read_class_numbers<T>(segment_, first_ + p, count_ - p);
     store_doubles<T>(number_ + p, numbers);
-    store(sums_.own_class + p, as_lanes(numbers));
+    store(sums.own_class + p, as_lanes(numbers));
   }
 
   // The shares of the positions' weights; a position of weight 0 counts as one without a class.
-  void weigh() {
+  void weigh(Sums& sums) {
     for (ptrdiff_t p = 0; p < count_; ++p) {
       share_[p] = number_[p] < 0 ? 0 : problem_.target_share * problem_.weight[(ptrdiff_t)number_[p]];
-      if (share_[p] == 0 && number_[p] >= 0) sums_.own_class[p] = (T)(number_[p] = no_class);
+      if (share_[p] == 0 && number_[p] >= 0) sums.own_class[p] = (T)(number_[p] = no_class);
     }
   }
 
@@ -145,14 +145,14 @@ class IndexLosses {
     return equal_shares;
   }
 
-  CROSSENT_INLINE void finish(ptrdiff_t p) {
-    const BatchTotals<T> sums = sums_.totals(p);
+  CROSSENT_INLINE void finish(ptrdiff_t p, const Sums& sums) {
+    const BatchTotals<T> totals = sums.totals(p);
     const Doubles<T> share = shares(p), own_class = load_doubles<T>(number_ + p);
-    const Doubles<T> own_logit = load_as_doubles(sums_.own_logit + p);
+    const Doubles<T> own_logit = load_as_doubles(sums.own_logit + p);
     Doubles<T> losses;
     repeat<double_vectors<T>>(CROSSENT_EACH(i) {
-      const Vec<double> none = splat(0.0), maximum = sums.maximum.part[i];
-      const Vec<double> log_sum = log_of_count_and_rest<T>(maximum, sums.count.part[i], sums.rest.part[i]);
+      const Vec<double> none = splat(0.0), maximum = totals.maximum.part[i];
+      const Vec<double> log_sum = log_of_count_and_rest<T>(maximum, totals.count.part[i], totals.rest.part[i]);
       const Vec<double> linear = none + share.part[i] * (maximum - own_logit.part[i]);  // 0 is no -0
       const Vec<double> value = fma(share.part[i], log_sum, linear) * splat(problem_.unit);
       losses.part[i] = select(less(own_class.part[i], none), none, with_one_nan(value));
@@ -172,31 +172,30 @@ class IndexLosses {
   }
 
   // As finish() does. Says with a bit for each position which are for the general way.
-  CROSSENT_INLINE uint32_t prepare_gradient(ptrdiff_t p) {
-    const BatchTotals<T> sums = sums_.totals(p);
+  CROSSENT_INLINE uint32_t prepare_gradient(ptrdiff_t p, const Sums& sums) {
+    const BatchTotals<T> totals = sums.totals(p);
     const Doubles<T> share = shares(p), scale = load_doubles<T>(scale_ + p);
-    const Doubles<T> logits = load_as_doubles(sums_.own_logit + p);
-    const Vec<T> maximum = load(sums_.references.maximum + p);
+    const Doubles<T> logits = load_as_doubles(sums.own_logit + p);
+    const Vec<T> maximum = load(sums.references.maximum + p);
     Doubles<T> factors, gradients;
     repeat<double_vectors<T>>(CROSSENT_EACH(i) {
-      const Vec<double> zero = splat(0.0), count = sums.count.part[i], rest = sums.rest.part[i];
+      const Vec<double> zero = splat(0.0), count = totals.count.part[i], rest = totals.rest.part[i];
       const Vec<double> total = count + rest, logit = logits.part[i];
       const Divisor<T> divisor(total);
-      factors.part[i] = divisor.quotient(scale.part[i] * share.part[i] * sums.unit.part[i]);
-      const ExactSum gap = two_sum(logit, zero - sums.maximum.part[i]);
+      factors.part[i] = divisor.quotient(scale.part[i] * share.part[i] * totals.unit.part[i]);
+      const ExactSum gap = two_sum(logit, zero - totals.maximum.part[i]);
       const Vec<double> own = exp_of_sum<T>(gap.sum, gap.error);
-      const Vec<double> others = select(equal(logit, sums.maximum.part[i]), rest + (count - splat(1.0)), total - own);
+      const Vec<double> others = select(equal(logit, totals.maximum.part[i]), rest + (count - splat(1.0)), total - own);
       gradients.part[i] = scale.part[i] * (zero - share.part[i] * divisor.quotient(others));
     });
     const Vec<T> finite = as_lanes(factors) + (maximum - maximum);  // nan for an infinite maximum
     store(factor + p, finite);
     store(own_gradient + p, as_lanes(gradients));
-    return bits_of(less(splat<T>(-1), load(sums_.own_class + p))) & unusual_factors(finite);
+    return bits_of(less(splat<T>(-1), load(sums.own_class + p))) & unusual_factors(finite);
   }
 
   const Segment& segment_;
   const Problem& problem_;
-  BatchSums<T>& sums_;
   ptrdiff_t first_ = 0, count_ = 0;
   Accumulator<double> loss_sum_ = Accumulator<double>::of_nothing();
   Vec<double> least_number_ = splat(0.0);

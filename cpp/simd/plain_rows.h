@@ -41,9 +41,9 @@ class PlainRowsKernel {
       : segment_(segment),
         classes_(segment.problem->classes),
         scratch_(static_cast<T*>(segment.scratch)),
-        reduction_(sums_, classes_, staged_),
-        losses_(segment, sums_),
-        softmax_(segment, sums_) {}
+        reduction_(classes_, staged_),
+        losses_(segment),
+        softmax_(segment) {}
 
   SegmentResult run() {
     const ptrdiff_t rows = segment_.output.data ? rows_per_batch(classes_) / width * width : batch_positions;
@@ -76,11 +76,11 @@ class PlainRowsKernel {
 
   void add(ptrdiff_t first, ptrdiff_t count) {
     if (segment_.target) {
-      losses_.read(first, count);
+      losses_.read(first, count, sums_);
     } else {
       for (ptrdiff_t p = 0; p < batch_positions; ++p) sums_.own_class[p] = p < count ? 0 : (T)no_class;
     }
-    if (!reduction_.reduce(rows_from(first), count, segment_.positions - first)) {
+    if (!reduction_.reduce(rows_from(first), count, segment_.positions - first, sums_)) {
       compute_generally(first, count);
       reduction_.begin(rows_from(first + count), segment_.positions - first - count);
     } else {
@@ -92,16 +92,16 @@ class PlainRowsKernel {
   }
 
   void finish_losses(ptrdiff_t first, ptrdiff_t count) {
-    losses_.finish();
+    losses_.finish(sums_);
     if (!segment_.output.data) return;
-    if (losses_.prepare_gradient() != 0) return compute_generally(first, count);
+    if (losses_.prepare_gradient(sums_) != 0) return compute_generally(first, count);
     write(first, count, [&](T* y, ptrdiff_t stride) { write_gradient(y, stride, count); });
   }
 
   void finish_softmax(ptrdiff_t first, ptrdiff_t count) {
     const Operation operation = segment_.problem->operation;
-    const bool is_unusual = softmax_.prepare(count) != 0;
-    if (operation == Operation::logsumexp) return softmax_.write_log_sum_exp(first, count);
+    const bool is_unusual = softmax_.prepare(count, sums_) != 0;
+    if (operation == Operation::logsumexp) return softmax_.write_log_sum_exp(first, count, sums_);
     if (is_unusual) return compute_generally(first, count);
     write(first, count, [&](T* y, ptrdiff_t stride) {
       operation == Operation::softmax ? write_softmax<false>(rows_from(first), y, stride, count)

@@ -27,6 +27,7 @@ struct Rows {
 template <class T>
 class RowReduction {
   using E = PlainOf<T>;
+  using Sums = BatchSums<T>;
   static constexpr ptrdiff_t width = lanes<T>, group_classes = width * group_terms;
   static constexpr bool is_written_out = parts == 1;  // else in less code
   // Keeps the memory busy.
@@ -34,9 +35,8 @@ class RowReduction {
 
  public:
   // Positions whose own class is negative are left out. Staged rows are written meanwhile.
-  RowReduction(BatchSums<T>& sums, ptrdiff_t classes, StagedRows& staged)
-      : sums_(sums),
-        staged_(staged),
+  RowReduction(ptrdiff_t classes, StagedRows& staged)
+      : staged_(staged),
         classes_(classes),
         whole_vectors_(classes % group_classes / width),
         has_tail_(classes % width != 0),
@@ -53,41 +53,42 @@ class RowReduction {
 
   // The next `positions` rows of all that are `there`. False, and nothing to rely on, if a maximum is infinite or too
   // large for exp to reduce.
-  __attribute__((noinline)) bool reduce(const Rows<T>& rows, ptrdiff_t positions, ptrdiff_t there) {
+  __attribute__((noinline)) bool reduce(const Rows<T>& rows, ptrdiff_t positions, ptrdiff_t there, Sums& sums) {
     for (ptrdiff_t p = 0; p < positions; p += width) {
-      if (!refer(p)) return false;
+      if (!refer(p, sums)) return false;
       const Rows<T> some = rows.from(p);
       const ptrdiff_t left = positions - p - width, next = there - p - width;
-      rows.kept ? sum_rows<true>(some, p, left, next) : sum_rows<false>(some, p, left, next);
-      totals_.take(sums_.rest + p);
-      find_own_logits(some, p);
+      rows.kept ? sum_rows<true>(some, p, left, next, sums) : sum_rows<false>(some, p, left, next, sums);
+      totals_.take(sums.rest + p);
+      find_own_logits(some, p, sums);
     }
     return true;
   }
 
  private:
-  CROSSENT_INLINE bool refer(ptrdiff_t p) {
+  CROSSENT_INLINE bool refer(ptrdiff_t p, Sums& sums) const {
     const Vec<T> maximum = maxima_.largest();
-    const auto is_summed = not_less(load(sums_.own_class + p), splat<T>(0));
+    const auto is_summed = not_less(load(sums.own_class + p), splat<T>(0));
     const Vec<T> magnitude = select(is_summed, absolute(maximum), splat<T>(0));
     if (bits_of(not_less(magnitude, splat((T)least_irreducible))) != 0) return false;
-    sums_.refer_to(maximum, p);
+    sums.refer_to(maximum, p);
     return true;
   }
 
   // Of positions p, p + 1, …, the first of which is the first of the rows; `left` more come after these in the batch,
   // and in memory there are `next`.
   template <bool keeps>
-  __attribute__((noinline)) void sum_rows(const Rows<T>& rows, ptrdiff_t p, ptrdiff_t left, ptrdiff_t next) {
+  __attribute__((noinline)) void sum_rows(const Rows<T>& rows, ptrdiff_t p, ptrdiff_t left, ptrdiff_t next,
+                                          Sums& sums) {
     for (ptrdiff_t i = 0; i < width; ++i) {
       const T* const x = rows.logits + i * rows.stride;
-      const bool is_next_wanted = i < next && (i >= left || sums_.own_class[p + width + i] >= 0);
+      const bool is_next_wanted = i < next && (i >= left || sums.own_class[p + width + i] >= 0);
       const T* const next_x = is_next_wanted ? x + width * rows.stride : x;
-      if (sums_.own_class[p + i] >= 0) {
-        sum_row<keeps>(i, p + i, x, next_x, keeps ? rows.kept + i * rows.kept_stride : nullptr);
+      if (sums.own_class[p + i] >= 0) {
+        sum_row<keeps>(i, p + i, x, next_x, keeps ? rows.kept + i * rows.kept_stride : nullptr, sums);
       } else {
         totals_.put(i, Accumulator<T>::of_nothing());
-        sums_.count[p + i] = 1;
+        sums.count[p + i] = 1;
         if (is_next_wanted) maxima_.put(i, row_maxima<E>(next_x, classes_));
       }
     }
@@ -95,9 +96,10 @@ class RowReduction {
 
   // The i-th row, of position p.
   template <bool keeps>
-  CROSSENT_INLINE void sum_row(ptrdiff_t i, ptrdiff_t p, const T* x, const T* next_x, [[maybe_unused]] T* kept) {
-    const Vec<T> zero = splat<T>(0), maximum = splat(sums_.references.maximum[p]),
-                 lower = splat(sums_.references.lower[p]), shifter = splat(sums_.references.shifter[p]);
+  CROSSENT_INLINE void sum_row(ptrdiff_t i, ptrdiff_t p, const T* x, const T* next_x, [[maybe_unused]] T* kept,
+                               Sums& sums) {
+    const Vec<T> zero = splat<T>(0), maximum = splat(sums.references.maximum[p]),
+                 lower = splat(sums.references.lower[p]), shifter = splat(sums.references.shifter[p]);
     const T lowest = -(T)__builtin_inf();
     Accumulator<T> sum = Accumulator<T>::of_nothing();
     Vec<T> next_maximum = splat(lowest);
@@ -143,18 +145,17 @@ class RowReduction {
       sum.add(sum_of(last_group_));
     }
     totals_.put(i, sum);
-    sums_.count[p] = (T)maxima;
+    sums.count[p] = (T)maxima;
     maxima_.put(i, next_maximum);
   }
 
-  CROSSENT_INLINE void find_own_logits(const Rows<T>& rows, ptrdiff_t p) {
+  static CROSSENT_INLINE void find_own_logits(const Rows<T>& rows, ptrdiff_t p, Sums& sums) {
     for (ptrdiff_t i = 0; i < width; ++i) {
-      const T own = sums_.own_class[p + i];
-      sums_.own_logit[p + i] = own < 0 ? 0 : rows.logits[i * rows.stride + (ptrdiff_t)own];
+      const T own = sums.own_class[p + i];
+      sums.own_logit[p + i] = own < 0 ? 0 : rows.logits[i * rows.stride + (ptrdiff_t)own];
     }
   }
 
-  BatchSums<T>& sums_;
   StagedRows& staged_;
   const ptrdiff_t classes_, whole_vectors_;  // these in the last group, if that isn't whole itself
   const bool has_tail_;
