@@ -71,7 +71,7 @@ def parts_that_do_not_stream(rows: int, classes: int) -> Iterator[slice]:
 @pytest.mark.parametrize("scale", [1, 1e-37])
 @pytest.mark.parametrize("smoothing", [0, 0.1])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
-@pytest.mark.parametrize("classes", [131, 1030, 16384, 16385, 20011])
+@pytest.mark.parametrize("classes", [66, 131, 512, 1030, 16384, 16385, 20011])
 def test_rows_wait_until_others_are_read(classes: int, dtype: str, scale: float, smoothing: float) -> None:
     """A row may be written long after it has been read, beside rows of another kind."""
     out_dtype = np.dtype("float64" if dtype == "float64" else "float32")

@@ -6,6 +6,7 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
+// The plainest of problems have ways of their own, with the same bits: short rows, and few classes.
 template <class E>
 SegmentResult run_as(const Segment& segment) {
   if constexpr (parts <= 2 && sizeof(typename E::Storage) >= 4) {
