@@ -42,7 +42,8 @@ def tied(rows: int, classes: int, dtype: str) -> Array:
 
 
 def far_apart(rows: int, classes: int, dtype: str) -> Array:
-    return ordinary(rows, classes, dtype) * np.array(60, dtype)
+    scaled: Array = ordinary(rows, classes, dtype) * np.array(60, dtype)
+    return scaled
 
 
 def one_is_large(rows: int, classes: int, dtype: str) -> Array:
