@@ -95,7 +95,7 @@ class PlainRowsKernel {
     losses_.finish(sums_);
     if (!segment_.output.data) return;
     if (losses_.prepare_gradient(sums_) != 0) return compute_generally(first, count);
-    write(first, count, [&](T* y, ptrdiff_t stride) { write_gradient(y, stride, count); });
+    write(first, count, [&](T* y, ptrdiff_t stride) { write_gradient(first, count, y, stride); });
   }
 
   void finish_softmax(ptrdiff_t first, ptrdiff_t count) {
@@ -104,8 +104,8 @@ class PlainRowsKernel {
     if (operation == Operation::logsumexp) return softmax_.write_log_sum_exp(first, count, sums_);
     if (is_unusual) return compute_generally(first, count);
     write(first, count, [&](T* y, ptrdiff_t stride) {
-      operation == Operation::softmax ? write_softmax<false>(rows_from(first), y, stride, count)
-                                      : write_softmax<true>(rows_from(first), y, stride, count);
+      operation == Operation::softmax ? write_softmax<false>(first, count, y, stride)
+                                      : write_softmax<true>(first, count, y, stride);
     });
   }
 
@@ -148,7 +148,7 @@ class PlainRowsKernel {
     staged_.add(rows, y, count * classes_ * (ptrdiff_t)sizeof(T));
   }
 
-  __attribute__((noinline)) void write_gradient(T* y, ptrdiff_t stride, ptrdiff_t count) const {
+  __attribute__((noinline)) void write_gradient(ptrdiff_t first, ptrdiff_t count, T* y, ptrdiff_t stride) const {
     for (ptrdiff_t p = 0; p < count; ++p, y += stride) {
       const ptrdiff_t own = (ptrdiff_t)sums_.own_class[p];
       if (own < 0) {
@@ -157,33 +157,41 @@ class PlainRowsKernel {
       }
       const T* const kept = scratch_ + p * padded_classes(classes_);
       const Vec<T> factor = splat(losses_.factor[p]);
-      write_row(y, stride, [&](ptrdiff_t c, auto) __attribute__((always_inline)) { return load(kept + c) * factor; });
+      write_row(y, distance_ahead(first + p, stride),
+                [&](ptrdiff_t c, auto) __attribute__((always_inline)) { return load(kept + c) * factor; });
       y[own] = losses_.own_gradient[p];
     }
   }
 
   template <bool logarithm>
-  __attribute__((noinline)) void write_softmax(const Rows<T>& rows, T* y, ptrdiff_t stride, ptrdiff_t count) const {
+  __attribute__((noinline)) void write_softmax(ptrdiff_t first, ptrdiff_t count, T* y, ptrdiff_t stride) const {
+    const Rows<T> rows = rows_from(first);
     const Vec<T> most = splat<T>(1);
     for (ptrdiff_t p = 0; p < count; ++p, y += stride) {
       const Vec<T> number = splat(softmax_.number[p]), maximum = splat(sums_.references.maximum[p]);
       const T *const kept = rows.kept + p * rows.kept_stride, *const x = rows.logits + p * rows.stride;
-      write_row(y, stride, [&](ptrdiff_t c, auto is_whole) __attribute__((always_inline)) {
+      write_row(y, distance_ahead(first + p, stride), [&](ptrdiff_t c, auto is_whole) __attribute__((always_inline)) {
         if constexpr (!logarithm) return min(most, load(kept + c) * number);
         return ((is_whole ? load(x + c) : load_partial<E>(x + c, classes_ - c, 0)) - maximum) - number;
       });
     }
   }
 
+  // From a row to one whose place is asked for, if that is the segment's: two threads would take the lines off each
+  // other.
+  ptrdiff_t distance_ahead(ptrdiff_t position, ptrdiff_t stride) const {
+    return position + lanes_at_most < segment_.positions ? lanes_at_most * stride : 0;
+  }
+
   // value(c, is_whole) makes the vector of classes c, c + 1, …; is_whole is a constant.
   template <class Value>
-  CROSSENT_INLINE void write_row(T* y, ptrdiff_t stride, const Value& value) const {
+  CROSSENT_INLINE void write_row(T* y, ptrdiff_t ahead, const Value& value) const {
     constexpr int vectors = parts == 1 ? 4 : 1;  // computed before the first is stored: see write_line()
     ptrdiff_t c = 0;
     for (; c + vectors * width <= classes_; c += vectors * width) {
       Vec<T> values[vectors];
       repeat<vectors>(CROSSENT_EACH(v) {
-        __builtin_prefetch(y + lanes_at_most * stride + c + v * width, 1);
+        __builtin_prefetch(y + ahead + c + v * width, 1);
         values[v] = value(c + v * width, std::true_type{});
       });
       repeat<vectors>(CROSSENT_EACH(v) { store(y + c + v * width, values[v]); });
