@@ -83,9 +83,10 @@ class RowReduction {
     for (ptrdiff_t i = 0; i < width; ++i) {
       const T* const x = rows.logits + i * rows.stride;
       const bool is_next_wanted = i < next && (i >= left || sums.own_class[p + width + i] >= 0);
-      const T* const next_x = is_next_wanted ? x + width * rows.stride : x;
+      const T* const ahead = i < next ? x + width * rows.stride : x;  // even if it isn't wanted itself
+      const T* const next_x = is_next_wanted ? ahead : x;
       if (sums.own_class[p + i] >= 0) {
-        sum_row<keeps>(i, p + i, x, next_x, keeps ? rows.kept + i * rows.kept_stride : nullptr, sums);
+        sum_row<keeps>(i, p + i, x, next_x, ahead, keeps ? rows.kept + i * rows.kept_stride : nullptr, sums);
       } else {
         totals_.put(i, Accumulator<T>::of_nothing());
         sums.count[p + i] = 1;
@@ -94,10 +95,10 @@ class RowReduction {
     }
   }
 
-  // The i-th row, of position p.
+  // The i-th row, of position p. The memory is asked for what comes after `ahead`.
   template <bool keeps>
-  CROSSENT_INLINE void sum_row(ptrdiff_t i, ptrdiff_t p, const T* x, const T* next_x, [[maybe_unused]] T* kept,
-                               Sums& sums) {
+  CROSSENT_INLINE void sum_row(ptrdiff_t i, ptrdiff_t p, const T* x, const T* next_x, const T* ahead,
+                               [[maybe_unused]] T* kept, Sums& sums) {
     const Vec<T> zero = splat<T>(0), maximum = splat(sums.references.maximum[p]),
                  lower = splat(sums.references.lower[p]), shifter = splat(sums.references.shifter[p]);
     const T lowest = -(T)__builtin_inf();
@@ -105,7 +106,7 @@ class RowReduction {
     Vec<T> next_maximum = splat(lowest);
     int maxima = 0;
     const auto term = [&](const Vec<T>& logits, Vec<T> next_logits, ptrdiff_t c) __attribute__((always_inline)) {
-      const char* const next_line = reinterpret_cast<const char*>(next_x + c);
+      const char* const next_line = reinterpret_cast<const char*>(ahead + c);
       prefetch_beside<2>(next_logits.part[0], next_line + row_bytes_ahead);
       prefetch_beside<3>(next_logits.part[0], next_line + bytes_to_first_cache);
       next_maximum = max(next_logits, next_maximum);
