@@ -438,6 +438,7 @@ class TestJson:
 
     def test_reformatted(self) -> None:
         totals = Totals.of(some_scores())
+        assert Totals.from_json(totals.to_json().encode()) == totals
         assert Totals.from_json(json.dumps(json.loads(totals.to_json()), indent=2, sort_keys=True)) == totals
 
     @pytest.mark.parametrize(
@@ -501,10 +502,14 @@ class TestArguments:
     def test_not_scores(self) -> None:
         with pytest.raises(TypeError, match="not ndarray"):
             Totals.of(np.ones(3))  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="valid of these scores must be a NumPy array, not list"):
+            Totals.of(replace(some_scores(3), valid=[True] * 3))  # type: ignore[arg-type]
 
     def test_not_counted(self) -> None:
         with pytest.raises(ValueError, match=r"accuracy\(3\) was not counted: these totals have top_k=\(1, 5\)"):
             Totals.of(some_scores()).accuracy(3)
+        with pytest.raises(TypeError, match=r"k must be an integer, not array"):
+            Totals.of(some_scores()).accuracy(np.array([1, 5]))  # type: ignore[arg-type]
 
 
 class TestScores:
@@ -537,16 +542,29 @@ class TestScores:
         parts = [scores.select(slice(0, 50)), scores.select(slice(50, 50)), scores.select(slice(50, None))]
         for name, array in Scores.concatenate(parts).to_dict().items():
             np.testing.assert_array_equal(array, scores.to_dict()[name])
+        assert Totals.of(Scores.concatenate(part for part in parts)) == Totals.of(scores)
+
+    def test_select_a_single_row(self) -> None:
+        scores = some_scores()
+        assert Totals.of(scores.select(3)) == Totals.of(scores.select([3]))
 
     def test_nothing_to_concatenate(self) -> None:
         with pytest.raises(ValueError, match="the sequence is empty"):
             Scores.concatenate([])
+        for nothing in (None, some_scores(3)):
+            with pytest.raises(TypeError, match=r"takes a sequence of Scores, not (NoneType|Scores)"):
+                Scores.concatenate(nothing)  # type: ignore[arg-type]
 
     def test_concatenate_different_kinds(self) -> None:
         with pytest.raises(ValueError, match=r"scores\[0\] are class indices, but those of scores\[1\] are class prob"):
             Scores.concatenate([some_scores(3, 4), soft_scores()])
         with pytest.raises(ValueError, match=r"scores\[0\] has 7 classes, but scores\[2\] has 4"):
             Scores.concatenate([some_scores(), some_scores(), some_scores(5, 4)])
+        one = some_scores().select(3)
+        with pytest.raises(ValueError, match=r"scores\[1\] is of a single row without an axis"):
+            Scores.concatenate([some_scores(), one])
+        with pytest.raises(ValueError, match=r"scores\[0\] has the shape \(200,\), but scores\[1\] \(200, 1\)"):
+            Scores.concatenate([some_scores(), some_scores().select((slice(None), None))])
 
 
 def test_scores_keep_their_target() -> None:

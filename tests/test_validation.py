@@ -315,6 +315,11 @@ class TestActivations:
         with pytest.raises(error, match=words):
             function(x, axis)
 
+    @pytest.mark.parametrize("keepdims", ["no", None, np.array([True, False]), 1.0])
+    def test_keepdims(self, keepdims: Any) -> None:
+        with pytest.raises(TypeError, match="keepdims must be True or False, not"):
+            crossent.logsumexp([1.0, 2.0], keepdims=keepdims)
+
 
 class TestThreads:
     @pytest.mark.parametrize("count", [0, -1, -(10**30)])
@@ -322,7 +327,7 @@ class TestThreads:
         with pytest.raises(ValueError, match=f"1 or more, not {count}"):
             crossent.set_num_threads(count)
 
-    @pytest.mark.parametrize("count", [1.0, "2", None, True])
+    @pytest.mark.parametrize("count", [1.0, "2", None, True, np.array([1, 2]), np.array(2.5)])
     def test_no_integer(self, count: Any) -> None:
         with pytest.raises(TypeError, match="must be an integer"):
             crossent.set_num_threads(count)

@@ -57,7 +57,11 @@ def as_values(x: Any, name: str) -> NDArray[Any]:
 def as_promoted_values(x: Any) -> NDArray[Any]:
     """Return the values of a softmax: like ``as_values``, but integers and bools become float64 as in NumPy."""
     array = as_array(x, "x", ", such as -np.inf")
-    return as_values(_converted(array, _FLOAT64) if kind(array.dtype) in "biu" else array, "x")
+    if kind(array.dtype) in "biu":
+        array = _converted(array, _FLOAT64)
+    elif not _is_values(array.dtype):
+        raise _explain.not_values(array, "x", " (integers and bools become float64)")
+    return as_values(array, "x")
 
 
 def as_target(
@@ -145,6 +149,8 @@ def score_columns(scores: Any, weight: NDArray[np.float64] | None) -> tuple[NDAr
     size = scores.loss.size
 
     def column(name: str, array: NDArray[Any], *dtypes: np.dtype[Any]) -> NDArray[Any]:
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"{name} of these scores must be a NumPy array, not {type(array).__name__}")
         if array.size != size:
             raise ValueError(f"these scores have {size} losses, but {array.size} elements of {name}")
         return np.require(array, None if array.dtype in dtypes else dtypes[0], ["C", "A"]).ravel()

@@ -23,7 +23,7 @@ def unconvertible(name: str, error: Exception) -> TypeError:
     return TypeError(f"{name} can't be seen as a NumPy array: {error}{advice}")
 
 
-def not_values(array: NDArray[Any], name: str) -> TypeError:
+def not_values(array: NDArray[Any], name: str, others: str = "") -> TypeError:
     """Explain a dtype that no loss computes with."""
     if array.dtype.kind in "biu":
         advice = f": are {name} and target swapped? If not, {name}.astype(np.float32)"
@@ -33,7 +33,7 @@ def not_values(array: NDArray[Any], name: str) -> TypeError:
         advice = f": convert it, {name}.astype(np.float64) for instance"
     else:
         advice = ""
-    return TypeError(f"{name} must be {_VALUES}, not {_found(array)}{advice}")
+    return TypeError(f"{name} must be {_VALUES}{others}, not {_found(array)}{advice}")
 
 
 def not_real(array: NDArray[Any], name: str) -> TypeError:

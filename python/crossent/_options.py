@@ -128,6 +128,21 @@ def as_number_of_classes(classes: Any) -> int:
     return count
 
 
+def as_number_of_threads(n: Any) -> int:
+    """Return a number of threads, 1 or more."""
+    count = _as_int(n, "the number of threads", "")
+    if count < 1:
+        raise ValueError(f"the number of threads must be 1 or more, not {count}")
+    return count
+
+
+def as_keepdims(keepdims: Any) -> bool:
+    """Return a bool, for which NumPy takes 0 and 1 as well."""
+    if isinstance(keepdims, (bool, np.bool_, int)):
+        return bool(keepdims)
+    raise TypeError(f"keepdims must be True or False, not {keepdims!r}")
+
+
 def as_bins(bins: Any) -> int:
     """Return a number of bins, from 1 to 1000."""
     count = _as_int(bins, "bins", "")

@@ -25,7 +25,7 @@ def dumps(settings: dict[str, Any], sums: Sums) -> str:
     return json.dumps(body | {_CHECKSUM: _checksum(body)})
 
 
-def loads(text: str) -> tuple[dict[str, Any], Sums]:
+def loads(text: str | bytes) -> tuple[dict[str, Any], Sums]:
     """Return the settings and the sums that ``dumps`` was given, or raise a ``ValueError`` that says what is there."""
     try:
         body = json.loads(text)

@@ -121,7 +121,7 @@ def logsumexp(x: ArrayLike, axis: int | Sequence[int] | None = -1, *, keepdims: 
         result.fill(-np.inf)
     with np.errstate(over="ignore"):
         result = result.astype(values.dtype, copy=False)  # a half precision is rounded here, once
-    if keepdims:
+    if _options.as_keepdims(keepdims):
         result = result.reshape([1 if number in axes else extent for number, extent in enumerate(values.shape)])
     return _outputs.result_or_scalar(result)
 

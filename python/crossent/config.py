@@ -1,11 +1,10 @@
 """Threads, and what this build is and runs on."""
 
-import operator
 from typing import Any
 
 import numpy as np
 
-from . import _core, _cpus
+from . import _core, _cpus, _options
 
 __version__: str = _core.build_info()["version"]
 
@@ -51,11 +50,7 @@ def set_num_threads(n: int) -> None:
     1
     >>> crossent.set_num_threads(before)
     """
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"the number of threads must be an integer, not {n!r}")
-    count = operator.index(n)
-    if count < 1:
-        raise ValueError(f"the number of threads must be 1 or more, not {count}")
+    count = _options.as_number_of_threads(n)
     global _limit_from  # noqa: PLW0603
     _limit_from = "set_num_threads"  # the number is the core's alone: threads that set it at once can't make two of it
     _core.set_num_threads(min(count, 2**31 - 1))

@@ -5,7 +5,7 @@
 
 from __future__ import annotations  # help() shows them as they are written
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -81,6 +81,9 @@ class Scores:
     def select(self, index: Any) -> Scores:
         """Return the rows that NumPy's indexing with ``index`` (a mask, positions, a slice) gives of each array."""
         arrays: dict[str, Any] = {name: value[index] for name, value in self.to_dict().items()}
+        for name, value in arrays.items():
+            if isinstance(value, np.generic):  # a single row
+                arrays[name] = np.asarray(value)
         return replace(self, **arrays)
 
     def worst(self, k: int) -> NDArray[np.int64]:
@@ -98,11 +101,15 @@ class Scores:
         return positions[np.lexsort((positions, -size, ~np.isnan(loss)))][:k]
 
     @staticmethod
-    def concatenate(scores: Sequence[Scores]) -> Scores:
+    def concatenate(scores: Iterable[Scores]) -> Scores:
         """Return the rows of all, one after the other along the first axis.
 
-        A ``ValueError`` says in what they differ, if they have different ``classes`` or kinds of target.
+        A ``ValueError`` says in what they differ, if they have different ``classes``, shapes after the first axis or
+        kinds of target.
         """
+        if isinstance(scores, Scores) or not isinstance(scores, Iterable):
+            raise TypeError(f"concatenate takes a sequence of Scores, not {type(scores).__name__}")
+        scores = list(scores)
         if not scores:
             raise ValueError("concatenate needs at least one Scores, but the sequence is empty")
         for i, other in enumerate(scores):
@@ -110,6 +117,15 @@ class Scores:
                 raise TypeError(f"concatenate takes Scores, but scores[{i}] is {other!r}")
         first, names = scores[0], list(scores[0].to_dict())
         for i, other in enumerate(scores):
+            shape, needed = np.shape(other.loss), np.shape(first.loss)
+            if not shape:
+                raise ValueError(
+                    f"scores[{i}] is of a single row without an axis: score logits of shape (1, C) instead"
+                )
+            if shape[1:] != needed[1:]:
+                raise ValueError(
+                    f"scores[0] has the shape {needed}, but scores[{i}] {shape}: only the first may differ"
+                )
             if other.classes != first.classes:
                 raise ValueError(f"scores[0] has {first.classes} classes, but scores[{i}] has {other.classes}")
             if (other.target is None) != (first.target is None):

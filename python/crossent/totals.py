@@ -189,8 +189,8 @@ class Totals:
         return _totals_json.dumps(settings, self.sums)
 
     @staticmethod
-    def from_json(text: str) -> Totals:
-        """Return the totals that ``to_json`` wrote.
+    def from_json(text: str | bytes) -> Totals:
+        """Return the totals that ``to_json`` wrote, from its text or that as UTF-8.
 
         Raises
         ------
@@ -272,8 +272,9 @@ class Totals:
 
         Of equal logits, the lower class is guessed first. ``k`` has to be one of ``top_k``.
         """
+        k = _options.as_count(k)
         if k not in self.top_k:
-            raise ValueError(f"accuracy({k!r}) was not counted: these totals have top_k={self.top_k}")
+            raise ValueError(f"accuracy({k}) was not counted: these totals have top_k={self.top_k}")
         return self._of_class(ExactSum(self.sums.hits[self.top_k.index(k)]))
 
     @property
