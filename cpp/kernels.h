@@ -112,12 +112,13 @@ static inline int64_t read_once(const int64_t* label) { return *const_cast<const
 
 constexpr ptrdiff_t chunk_classes = 16384;  // classes whose sum is formed at once; fixed, since it decides on bits
 constexpr ptrdiff_t chunks_of_row(ptrdiff_t classes) { return (classes + chunk_classes - 1) / chunk_classes; }
-constexpr ptrdiff_t batch_positions = 64;             // positions handled together at most
-constexpr ptrdiff_t few_classes = 64;                 // up to here positions, not classes, are the lanes
-constexpr ptrdiff_t few_classes_at_most = 128;        // and in the plainest of problems, of many positions, up to here
-constexpr ptrdiff_t many_positions = 32;              // of which a batch is worth turning around
-constexpr ptrdiff_t least_staged_classes = 32;        // shorter rows wait for their sums rather than for the memory
-constexpr ptrdiff_t plain_row_bytes_at_most = 4096;   // in the plainest of problems, of rows that are read twice
+constexpr ptrdiff_t batch_positions = 64;            // positions handled together at most
+constexpr ptrdiff_t few_classes = 64;                // up to here positions, not classes, are the lanes
+constexpr ptrdiff_t few_row_classes = 128;           // and in the plainest of problems, of many positions, up to here
+constexpr ptrdiff_t few_column_bytes = 4096;         // a position's classes, where positions lie side by side in memory
+constexpr ptrdiff_t many_positions = 32;             // of which a batch is worth turning around
+constexpr ptrdiff_t least_staged_classes = 32;       // shorter rows wait for their sums rather than for the memory
+constexpr ptrdiff_t plain_row_bytes_at_most = 4096;  // in the plainest of problems, of rows that are read twice
 constexpr ptrdiff_t staged_row_bytes_at_most = 2048;  // longer rows are streamed by themselves
 constexpr ptrdiff_t lanes_at_most = 16;               // positions in a vector of floats
 constexpr ptrdiff_t group_classes_at_most = 8 * lanes_at_most;
@@ -164,16 +165,16 @@ static constexpr ptrdiff_t tile_elements(ptrdiff_t classes) {
   return (classes <= few_classes ? classes : (classes + pair - 1) / pair * pair) * batch_positions;
 }
 
-// For the logits of a batch, and for its probabilities or exponentials.
-static constexpr ptrdiff_t scratch_elements(ptrdiff_t classes) {
+// For the logits of a batch, for its probabilities or exponentials, and for output that waits.
+static constexpr ptrdiff_t scratch_elements(ptrdiff_t classes, ptrdiff_t element_bytes) {
   const ptrdiff_t row = classes < chunk_classes ? classes : chunk_classes;
   const ptrdiff_t side_by_side = classes <= few_classes ? 0 : side_by_side_elements(row, batch_positions);
-  const ptrdiff_t tile = classes <= few_classes_at_most ? tile_elements(classes) : 0;
+  const ptrdiff_t tile = classes * element_bytes <= few_column_bytes ? tile_elements(classes) : 0;
   return side_by_side > tile ? side_by_side : tile;
 }
-static constexpr ptrdiff_t scratch_bytes(ptrdiff_t classes, Element element, bool output_is_staged) {
-  const int parts = output_is_staged ? 3 : 2;
-  return parts * scratch_elements(classes) * computed_bytes(element);
+static constexpr ptrdiff_t scratch_bytes(ptrdiff_t classes, Element element, bool output_waits) {
+  const int parts = output_waits ? 3 : 2;
+  return parts * scratch_elements(classes, computed_bytes(element)) * computed_bytes(element);
 }
 
 // Elementwise binary cross-entropy over `count` elements, everything side by side in doubles.

@@ -56,13 +56,13 @@ ptrdiff_t scratch_for(const Segment& segment, ptrdiff_t classes, ptrdiff_t posit
   const Element element = segment.logits.element;
   const bool is_half = size_of(element) == 2;  // which some instruction sets convert beforehand
   const bool has_rows = is_row(segment.logits) && is_row(segment.output);
-  const bool has_few_classes = classes <= (positions < many_positions ? few_classes : few_classes_at_most);
+  const bool has_few_classes = classes <= (positions < many_positions ? few_classes : few_row_classes);
   const bool is_in_place =
       !is_half && segment.problem->temperature == 1 && !has_few_classes && has_rows && !segment.probabilities.data;
   const ptrdiff_t kept_bytes =
       segment.output.data && has_rows ? exponentials_bytes(classes, positions, element, segment.output_streams) : 0;
   if (is_in_place && !segment.output_is_staged) return kept_bytes;
-  return std::max(kept_bytes, scratch_bytes(classes, element, segment.output_is_staged));
+  return std::max(kept_bytes, scratch_bytes(classes, element, segment.output_is_staged || segment.output_streams));
 }
 
 // Some 2^15 elements, in whole batches; few positions only where a single one is a lot of work.

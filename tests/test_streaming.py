@@ -172,7 +172,10 @@ def test_short_rows_are_staged(classes: int, dtype: str, offset: int, order: Lit
 
 @pytest.mark.usefixtures("instruction_set")
 @pytest.mark.parametrize(("offset", "more"), [(0, 0), (4, 0), (1, 37)])
-@pytest.mark.parametrize(("classes", "dtype"), [(21, "float32"), (64, "float64"), (100, "float32"), (2048, "float32")])
+@pytest.mark.parametrize(
+    ("classes", "dtype"),
+    [(21, "float32"), (64, "float64"), (100, "float32"), (150, "float64"), (1024, "float32"), (2048, "float32")],
+)
 @pytest.mark.parametrize("name", CALLS)
 def test_columns_stream(name: str, classes: int, dtype: str, offset: int, more: int) -> None:
     """Classes apart in memory, whose lines begin anywhere, and belong to two batches where they do so within one."""

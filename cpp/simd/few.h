@@ -15,8 +15,8 @@ template <class T>
 bool is_for_few_classes(const Segment& s) {
   const Problem& problem = *s.problem;
   const ptrdiff_t most = s.positions < many_positions    ? few_classes
-                         : s.logits.position_stride != 1 ? few_plain_classes_of_rows<T>
-                                                         : few_plain_classes<T>;
+                         : s.logits.position_stride != 1 ? few_plain_row_classes<T>
+                                                         : few_column_bytes / (ptrdiff_t)sizeof(T);
   const bool is_plain = problem.operation == Operation::cross_entropy
                             ? s.target && !problem.base && problem.temperature == 1 && !problem.gradient_is_zero
                             : problem.operation != Operation::score;
@@ -59,9 +59,9 @@ class FewClassesKernel {
         tiles_of_elements_(tiles),
         classes_(segment.problem->classes),
         tile_(static_cast<T*>(segment.scratch)),
-        terms_(tile_ + scratch_elements(classes_)),
-        rows_(terms_ + scratch_elements(classes_)),
-        column_stream_(segment.output, segment.positions, edges_) {}
+        terms_(tile_ + scratch_elements(classes_, sizeof(T))),
+        waiting_(terms_ + scratch_elements(classes_, sizeof(T))),
+        column_stream_(segment.output, segment.positions, waiting_) {}
 
   SegmentResult run() {
     const Plane &x = segment_.logits, &y = segment_.output;
@@ -134,7 +134,7 @@ class FewClassesKernel {
     } else if (x.class_stride == 1) {  // a line of memory for each vector of logits
       places.ahead_position_bytes = x.position_stride * bytes;
       places.ahead_class_bytes = lanes<T> * bytes;
-      places.last_class_ahead = few_classes_at_most - 1;
+      places.last_class_ahead = few_row_classes - 1;
     }
     return places;
   }
@@ -145,18 +145,17 @@ class FewClassesKernel {
     if (!writes_meanwhile<T> || !segment_.output_is_staged)
       return tiles_of_elements_.store(terms_, y, first, classes_, count);
     staged_.write_all();
-    tiles_of_elements_.store(terms_, {rows_, y.element, classes_, 1}, 0, classes_, count);
+    tiles_of_elements_.store(terms_, {waiting_, y.element, classes_, 1}, 0, classes_, count);
     const ptrdiff_t row_bytes = classes_ * size_of(y.element);
-    staged_.add(rows_, static_cast<char*>(y.data) + first * row_bytes, count * row_bytes);
+    staged_.add(waiting_, static_cast<char*>(y.data) + first * row_bytes, count * row_bytes);
   }
 
   const Segment& segment_;
   const TilesOfElements<T> tiles_of_elements_;
   const ptrdiff_t classes_;
-  T *const tile_, *const terms_, *const rows_;  // rows: the output while it is staged
+  T *const tile_, *const terms_, *const waiting_;  // rows that are staged, or the edges of columns that stream
   bool reads_in_place_ = false, writes_in_place_ = false, streams_columns_ = false;
   StagedRows staged_;
-  alignas(64) T edges_[(few_classes_at_most + 1) * lanes<T>];
   const ColumnStream<T> column_stream_;
 };
 

@@ -24,14 +24,15 @@ class FewLosses {
     losses_.add_up();
     if (segment_.losses) losses_.write();
     if (!places.output) return;
-    const uint64_t unusual = losses_.prepare_gradient(sums_);
-    GeneralOutput<T> general;
-    if (unusual != 0) general.compute(segment_, places);
-    write_gradient(places);
-    if (unusual != 0) general.put(unusual, places, segment_.problem->classes);
+    if (losses_.prepare_gradient(sums_) == 0) return write_gradient(places);
+    target_changed_ |= write_generally(segment_, places);
   }
 
-  SegmentResult take_result() { return losses_.take_result(); }
+  SegmentResult take_result() {
+    SegmentResult result = losses_.take_result();
+    result.target_changed |= target_changed_;
+    return result;
+  }
 
  private:
   void write_gradient(const Places& places) const {
@@ -55,6 +56,7 @@ class FewLosses {
   BatchSums<T> sums_;
   FewReduction<T> reduction_;
   IndexLosses<T> losses_;
+  bool target_changed_ = false;  // since its loss was computed
 };
 
 }  // namespace

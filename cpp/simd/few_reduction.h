@@ -44,12 +44,10 @@ class FewReduction {
 
   CROSSENT_INLINE void sum_terms(const Places& places, ptrdiff_t p, Sums& sums) const {
     const FewTerms<T> terms(places, classes_, sums.references.along_positions(p), p);
-    if constexpr (few_plain_classes<T> > few_classes) {
-      if (classes_ > few_classes) {
-        put(terms.sum_by_lanes(), p, sums);
-        if (has_own_) find_own_logits(places, p, sums);
-        return;
-      }
+    if (classes_ > few_classes) {
+      put(terms.sum_by_lanes(), p, sums);
+      if (has_own_) find_own_logits(places, p, sums);
+      return;
     }
     Vec<T> logit = splat<T>(0);
     terms.keep_in_turn();

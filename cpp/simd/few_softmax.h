@@ -20,12 +20,13 @@ class FewSoftmax {
   void add(const Places& places) {
     const Operation operation = segment_.problem->operation;
     reduction_.reduce(places, sums_);
-    const uint64_t unusual = softmax_.prepare(places.count, sums_);
+    const bool is_unusual = softmax_.prepare(places.count, sums_) != 0;
     if (operation == Operation::logsumexp) return softmax_.write_log_sum_exp(places.first, places.count, sums_);
-    GeneralOutput<T> general;
-    if (unusual != 0) general.compute(segment_, places);
-    operation == Operation::softmax ? write<false>(places) : write<true>(places);
-    if (unusual != 0) general.put(unusual, places, segment_.problem->classes);
+    if (is_unusual) {
+      write_generally(segment_, places);
+    } else {
+      operation == Operation::softmax ? write<false>(places) : write<true>(places);
+    }
   }
 
  private:

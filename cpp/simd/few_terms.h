@@ -9,12 +9,12 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-// Up to here the plainest problems go this way, of floats beyond the classes that are few for all others. In rows as
-// long as that takes less than the rows' own way, which is faster where a value is a single register.
+// Up to here rows go this way in the plainest problems if plain_rows.h doesn't take them: as long as that takes less
+// than the general way, which is faster where a value is a single register.
 template <class T>
-constexpr ptrdiff_t few_plain_classes = sizeof(T) != 4 ? few_classes : few_classes_at_most;
-template <class T>
-constexpr ptrdiff_t few_plain_classes_of_rows = sizeof(T) == 4 && parts == 1 ? 100 : few_plain_classes<T>;
+constexpr ptrdiff_t few_plain_row_classes = sizeof(T) != 4 ? few_classes
+                                            : parts == 1   ? 100
+                                                           : few_row_classes;
 
 // Whether the memory is given work to read while terms are computed, instead of being waited for.
 constexpr bool reads_meanwhile = parts <= 2;

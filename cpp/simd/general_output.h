@@ -1,5 +1,4 @@
-// COMPILED ONCE PER INSTRUCTION SET. The general way (segment.h) out for positions of few classes whose output is
-// unusual.
+// COMPILED ONCE PER INSTRUCTION SET. The general way (segment.h) out for batches of few classes with unusual output.
 #pragma once
 
 #include "few_terms.h"
@@ -8,34 +7,20 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-// The output of a batch in the general way, for those positions that need it: a bit for each in `unusual`. It is
-// computed before anything is written, since the logits may lie where the output goes.
+// The output of a batch. The logits may lie where it goes. True if a target is no class any more.
 template <class T>
-class GeneralOutput {
- public:
-  __attribute__((noinline)) void compute(const Segment& whole, const FewPlaces<T>& places) {
-    constexpr Element element = sizeof(T) == 4 ? Element::f32 : Element::f64;
-    Segment segment = whole;
-    segment.positions = places.count;
-    segment.logits = {const_cast<T*>(places.logits), element, 1, places.logits_stride};
-    segment.output = {output_, element, 1, batch_positions};
-    segment.output_streams = false;
-    if (whole.target) segment.target += places.first * whole.target_stride;
-    segment.scale += places.first * whole.scale_stride;
-    segment.losses = nullptr;
-    SegmentKernel<PlainOf<T>>(segment).run();
-  }
-  __attribute__((noinline)) void put(uint64_t unusual, const FewPlaces<T>& places, ptrdiff_t classes) const {
-    for (ptrdiff_t c = 0; c < classes; ++c) {
-      for (ptrdiff_t p = 0; p < places.count; ++p) {
-        if (unusual >> p & 1) places.output[c * places.output_stride + p] = output_[c * batch_positions + p];
-      }
-    }
-  }
-
- private:
-  T output_[few_plain_classes<T> * batch_positions];
-};
+__attribute__((noinline)) bool write_generally(const Segment& whole, const FewPlaces<T>& places) {
+  constexpr Element element = sizeof(T) == 4 ? Element::f32 : Element::f64;
+  Segment segment = whole;
+  segment.positions = places.count;
+  segment.logits = {const_cast<T*>(places.logits), element, 1, places.logits_stride};
+  segment.output = {places.output, element, 1, places.output_stride};
+  segment.output_streams = false;
+  if (whole.target) segment.target += places.first * whole.target_stride;
+  segment.scale += places.first * whole.scale_stride;
+  segment.losses = nullptr;
+  return SegmentKernel<PlainOf<T>>(segment).run().target_changed;
+}
 
 }  // namespace
 }  // namespace crossent::CROSSENT_ISA

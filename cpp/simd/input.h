@@ -60,9 +60,10 @@ class SegmentInput {
         problem(*s.problem),
         path(choose_path(s)),
         scratch_logits(static_cast<T*>(s.scratch)),
-        kept_terms(keeps_terms() ? scratch_logits + (path == Path::rows ? 0 : scratch_elements(problem.classes))
-                                 : nullptr),
-        scratch_probabilities_(scratch_logits + scratch_elements(problem.classes)) {
+        kept_terms(keeps_terms()
+                       ? scratch_logits + (path == Path::rows ? 0 : scratch_elements(problem.classes, sizeof(T)))
+                       : nullptr),
+        scratch_probabilities_(scratch_logits + scratch_elements(problem.classes, sizeof(T))) {
     const ptrdiff_t used =
         s.positions + lanes_at_most < batch_positions ? s.positions + lanes_at_most : batch_positions;
     targets.set_absent(problem, used);

@@ -37,8 +37,6 @@ template <class E, bool keeps, class Terms>
 class OnePass {
   using T = typename E::Real;
   static constexpr bool scores = Terms::has_scores, has_targets = !scores && sizeof(typename E::Storage) >= 4;
-  // As many bytes ahead, and what line_step_ adds, keep the memory busy.
-  static constexpr ptrdiff_t row_bytes_ahead = 12288;
   // See line_step_. The others take too long for the memory to be what they wait for.
   static constexpr bool asks_meanwhile = !scores && sizeof(typename E::Storage) >= 4;
   using Bound = Ordinary<T, scores>;
@@ -94,6 +92,14 @@ class OnePass {
   bool is_skipped(ptrdiff_t i) const { return i >= positions_ || in_.targets.is_live[first_ + i] == 0; }
   const typename E::Storage* row(ptrdiff_t i) const { return in_.template row<E>(first_ + i, c_, classes_); }
 
+  static constexpr ptrdiff_t bytes_of(ptrdiff_t elements) { return elements * (ptrdiff_t)sizeof(typename E::Storage); }
+  ptrdiff_t row_stride_bytes() const { return bytes_of(in_.segment.logits.position_stride); }
+  // Between whole rows where they lie.
+  bool has_gaps() const {
+    const bool are_whole = in_.path == Path::rows && classes_ == in_.problem.classes;
+    return are_whole && have_gaps(bytes_of(classes_), row_stride_bytes());
+  }
+
   // Positions begin … end - 1 from the first on, whose groups there is room for.
   bool reduce_some(ptrdiff_t begin, ptrdiff_t end, Statistics& out) {
     Group<T, scores> group[most_groups];
@@ -120,7 +126,7 @@ class OnePass {
     if (!are_ordinary<Bound>(load(maximum), least_)) return false;
 
     maximum_lanes_.sum_again();
-    const char* next_line = reinterpret_cast<const char*>(row(end)) + row_bytes_ahead;
+    const char* next_line = reinterpret_cast<const char*>(row(end)) + ahead_bytes_;
     for (ptrdiff_t i = begin; i < end; ++i) {
       if (is_skipped(i)) continue;
       const ptrdiff_t first_group = (i - begin) * groups_, end_group = first_group + groups_;
@@ -153,7 +159,7 @@ class OnePass {
     const typename E::Storage* x = row(i);
     constexpr bool by_groups = makes_room_by_groups<E, keeps>;
     const ptrdiff_t piece = in_.rows_wait() && !by_groups ? piece_classes<T> : classes_;
-    const ptrdiff_t ahead_bytes = row_bytes_ahead + lead;
+    const ptrdiff_t ahead_bytes = ahead_bytes_ + lead;
     Extremes<T> all = no_extremes<T>();
     for (ptrdiff_t c = 0; c < classes_; c += piece) {
       const ptrdiff_t classes = classes_ - c < piece ? classes_ - c : piece;
@@ -253,8 +259,10 @@ class OnePass {
   // Nothing is read while groups are added up, and a memory that isn't asked idles: so it is asked for half a line with
   // each (for every line twice, which takes less than a branch). Before that the rows are asked for further ahead, by
   // as much less from row to row as will be made up for then. From memory that takes 4 % off the time of 1000 classes.
-  // 0, always for the same line, for long rows, of which there is room for too few.
-  const ptrdiff_t line_step_ = !asks_meanwhile || 8 * groups_ > groups_at_once ? 0 : line_bytes / 2;
+  // 0, always for the same line, for long rows, of which there is room for too few, and for rows with gaps.
+  const ptrdiff_t line_step_ = !asks_meanwhile || has_gaps() || 8 * groups_ > groups_at_once ? 0 : line_bytes / 2;
+  const ptrdiff_t ahead_bytes_ =
+      has_gaps() ? bytes_to_rows(row_bytes_ahead, bytes_of(classes_), row_stride_bytes()) : row_bytes_ahead;
   T least_ = 0;
   ptrdiff_t lanes_left_ = 0;  // that may be summed again
   bool some_vanish_ = false;

@@ -46,13 +46,14 @@ class PlainRowsKernel {
         softmax_(segment) {}
 
   SegmentResult run() {
-    const ptrdiff_t rows = segment_.output.data ? rows_per_batch(classes_) / width * width : batch_positions;
-    const ptrdiff_t step = rows < width ? width : rows;
+    // Whole vectors, of which a block has a whole number: the maxima of what comes next are known by vectors.
+    static_assert(rows_per_batch(plain_row_bytes_at_most / sizeof(T)) >= width);
+    const ptrdiff_t step = segment_.output.data ? rows_per_batch(classes_) / width * width : batch_positions;
     reduction_.begin(rows_from(0), segment_.positions);
     SegmentResult* of_block = segment_.of_blocks;
     for (ptrdiff_t first = 0, block_end = segment_.block_positions; first < segment_.positions;) {
       if (first == block_end) {
-        *of_block++ = losses_.take_result();
+        *of_block++ = result_of_block();
         block_end += segment_.block_positions;
       }
       const ptrdiff_t end = block_end < segment_.positions ? block_end : segment_.positions;
@@ -64,10 +65,16 @@ class PlainRowsKernel {
       staged_.finish();
       finish_streaming();
     }
-    return losses_.take_result();
+    return result_of_block();
   }
 
  private:
+  SegmentResult result_of_block() {
+    SegmentResult result = losses_.take_result();
+    result.target_changed |= target_changed_;
+    return result;
+  }
+
   Rows<T> rows_from(ptrdiff_t first) const {
     const Plane& x = segment_.logits;
     return {static_cast<const T*>(x.data) + first * x.position_stride, x.position_stride,
@@ -130,11 +137,10 @@ class PlainRowsKernel {
     } else if (part.losses) {
       part.losses = static_cast<char*>(part.losses) + first * part.losses_stride * (problem.losses_are_f64 ? 8 : 4);
     }
-    SegmentKernel<E>(part).run();
+    target_changed_ |= SegmentKernel<E>(part).run().target_changed;
   }
 
-  // By write_rows(y, stride, has_room): to the output itself, or to where it waits for the memory, with room behind
-  // each row for the rest of a vector.
+  // By write_rows(y, stride): to the output itself, or to where it waits for the memory.
   template <class WriteRows>
   void write(ptrdiff_t first, ptrdiff_t count, const WriteRows& write_rows) {
     const Plane& output = segment_.output;
@@ -142,7 +148,7 @@ class PlainRowsKernel {
     if (!writes_meanwhile<T> || !segment_.output_is_staged) {
       return write_rows(y, output.position_stride);
     }
-    T* const rows = scratch_ + scratch_elements(classes_);
+    T* const rows = scratch_ + scratch_elements(classes_, sizeof(T));
     staged_.write_all();
     write_rows(rows, classes_);
     staged_.add(rows, y, count * classes_ * (ptrdiff_t)sizeof(T));
@@ -204,6 +210,7 @@ class PlainRowsKernel {
   const ptrdiff_t classes_;
   T* const scratch_;  // for the terms of a batch, and for the rows that wait
   StagedRows staged_;
+  bool target_changed_ = false;  // since it was first read
   BatchSums<T> sums_;
   RowReduction<T> reduction_;
   IndexLosses<T> losses_;

@@ -30,8 +30,6 @@ class RowReduction {
   using Sums = BatchSums<T>;
   static constexpr ptrdiff_t width = lanes<T>, group_classes = width * group_terms;
   static constexpr bool is_written_out = parts == 1;  // else in less code
-  // Keeps the memory busy.
-  static constexpr ptrdiff_t row_bytes_ahead = 12288;
 
  public:
   // Positions whose own class is negative are left out. Staged rows are written meanwhile.
@@ -46,6 +44,10 @@ class RowReduction {
 
   // Before the first batch, and after one that was given up, with the rows that are `there` from then on.
   __attribute__((noinline)) void begin(const Rows<T>& rows, ptrdiff_t there) {
+    constexpr ptrdiff_t element = sizeof(T);
+    const ptrdiff_t row_bytes = classes_ * element, from_row_to_row = rows.stride * element;
+    ahead_bytes_ = bytes_to_rows(row_bytes_ahead, row_bytes, from_row_to_row);
+    soon_bytes_ = bytes_to_rows(bytes_to_first_cache, row_bytes, from_row_to_row);
     for (ptrdiff_t i = 0; i < width; ++i) {
       maxima_.put(i, i < there ? row_maxima<E>(rows.logits + i * rows.stride, classes_) : splat<T>(0));
     }
@@ -83,10 +85,10 @@ class RowReduction {
     for (ptrdiff_t i = 0; i < width; ++i) {
       const T* const x = rows.logits + i * rows.stride;
       const bool is_next_wanted = i < next && (i >= left || sums.own_class[p + width + i] >= 0);
-      const T* const ahead = i < next ? x + width * rows.stride : x;  // even if it isn't wanted itself
-      const T* const next_x = is_next_wanted ? ahead : x;
+      const T* const after = i < next ? x + width * rows.stride : x;  // even if it isn't wanted itself
+      const T* const next_x = is_next_wanted ? after : x;
       if (sums.own_class[p + i] >= 0) {
-        sum_row<keeps>(i, p + i, x, next_x, ahead, keeps ? rows.kept + i * rows.kept_stride : nullptr, sums);
+        sum_row<keeps>(i, p + i, x, next_x, after, keeps ? rows.kept + i * rows.kept_stride : nullptr, sums);
       } else {
         totals_.put(i, Accumulator<T>::of_nothing());
         sums.count[p + i] = 1;
@@ -95,9 +97,9 @@ class RowReduction {
     }
   }
 
-  // The i-th row, of position p. The memory is asked for what comes after `ahead`.
+  // The i-th row, of position p. The memory is asked for what comes some rows after the one at `after`.
   template <bool keeps>
-  CROSSENT_INLINE void sum_row(ptrdiff_t i, ptrdiff_t p, const T* x, const T* next_x, const T* ahead,
+  CROSSENT_INLINE void sum_row(ptrdiff_t i, ptrdiff_t p, const T* x, const T* next_x, const T* after,
                                [[maybe_unused]] T* kept, Sums& sums) {
     const Vec<T> zero = splat<T>(0), maximum = splat(sums.references.maximum[p]),
                  lower = splat(sums.references.lower[p]), shifter = splat(sums.references.shifter[p]);
@@ -106,9 +108,8 @@ class RowReduction {
     Vec<T> next_maximum = splat(lowest);
     int maxima = 0;
     const auto term = [&](const Vec<T>& logits, Vec<T> next_logits, ptrdiff_t c) __attribute__((always_inline)) {
-      const char* const next_line = reinterpret_cast<const char*>(ahead + c);
-      prefetch_beside<2>(next_logits.part[0], next_line + row_bytes_ahead);
-      prefetch_beside<3>(next_logits.part[0], next_line + bytes_to_first_cache);
+      prefetch_beside<2>(next_logits.part[0], reinterpret_cast<const char*>(after + c) + ahead_bytes_);
+      prefetch_beside<3>(next_logits.part[0], reinterpret_cast<const char*>(after + c) + soon_bytes_);
       next_maximum = max(next_logits, next_maximum);
       const auto is_maximum = equal(logits, maximum);
       maxima += __builtin_popcount(bits_of(is_maximum));
@@ -161,7 +162,8 @@ class RowReduction {
   const ptrdiff_t classes_, whole_vectors_;  // these in the last group, if that isn't whole itself
   const bool has_tail_;
   const FirstLanes tail_;
-  RowLanes<T> maxima_;  // of the rows that are summed next
+  ptrdiff_t ahead_bytes_ = 0, soon_bytes_ = 0;  // from a row that comes to the first cache to what is asked for
+  RowLanes<T> maxima_;                          // of the rows that are summed next
   RowTotals<T> totals_;
   alignas(64) T group_[group_terms][width], last_group_[group_terms][width];  // 0 where there are no classes
 };
