@@ -168,6 +168,8 @@ class IndexLosses {
     }
     for (ptrdiff_t p = 0; p < count_; ++p) {
       scale_[p] = segment_.scale[(first_ + p) * segment_.scale_stride] * problem_.unit;
+      const bool is_zero = scale_[p] == 0 && !__builtin_signbit(scale_[p]);
+      instead_of_zero_[p] = is_zero ? ExpConstants<T>::greatest_factor / 2 : 0;
     }
   }
 
@@ -177,20 +179,26 @@ class IndexLosses {
     const Doubles<T> share = shares(p), scale = load_doubles<T>(scale_ + p);
     const Doubles<T> logits = load_as_doubles(sums.own_logit + p);
     const Vec<T> maximum = load(sums.references.maximum + p);
-    Doubles<T> factors, gradients;
+    const bool has_scales = segment_.scale_stride != 0;
+    Doubles<T> factors, gradients, tested;
     repeat<double_vectors<T>>(CROSSENT_EACH(i) {
       const Vec<double> zero = splat(0.0), count = totals.count.part[i], rest = totals.rest.part[i];
       const Vec<double> total = count + rest, logit = logits.part[i];
       const Divisor<T> divisor(total);
       factors.part[i] = divisor.quotient(scale.part[i] * share.part[i] * totals.unit.part[i]);
+      tested.part[i] = factors.part[i];
+      if (has_scales) {  // a factor of 0 is as good as any
+        const Vec<double> instead = load(instead_of_zero_ + p + i * lanes<double>);
+        tested.part[i] = tested.part[i] + select(less(zero, share.part[i]), instead, zero);
+      }
       const ExactSum gap = two_sum(logit, zero - totals.maximum.part[i]);
       const Vec<double> own = exp_of_sum<T>(gap.sum, gap.error);
       const Vec<double> others = select(equal(logit, totals.maximum.part[i]), rest + (count - splat(1.0)), total - own);
       gradients.part[i] = scale.part[i] * (zero - share.part[i] * divisor.quotient(others));
     });
-    const Vec<T> finite = as_lanes(factors) + (maximum - maximum);  // nan for an infinite maximum
-    store(factor + p, finite);
+    store(factor + p, as_lanes(factors));
     store(own_gradient + p, as_lanes(gradients));
+    const Vec<T> finite = as_lanes(tested) + (maximum - maximum);  // nan for an infinite maximum
     return bits_of(less(splat<T>(-1), load(sums.own_class + p))) & unusual_factors(finite);
   }
 
@@ -201,6 +209,7 @@ class IndexLosses {
   Vec<double> least_number_ = splat(0.0);
   alignas(64) double number_[batch_positions];                          // of the own class
   alignas(64) double share_[batch_positions], scale_[batch_positions];  // share: only with weights
+  alignas(64) double instead_of_zero_[batch_positions];  // a usual factor where the scale is +0, as it is for padding
 };
 
 }  // namespace
