@@ -30,6 +30,7 @@ class RowReduction {
   using Sums = BatchSums<T>;
   static constexpr ptrdiff_t width = lanes<T>, group_classes = width * group_terms;
   static constexpr bool is_written_out = parts == 1;  // else in less code
+  static constexpr ptrdiff_t bytes_of(ptrdiff_t elements) { return elements * (ptrdiff_t)sizeof(T); }
 
  public:
   // Positions whose own class is negative are left out. Staged rows are written meanwhile.
@@ -44,10 +45,8 @@ class RowReduction {
 
   // Before the first batch, and after one that was given up, with the rows that are `there` from then on.
   __attribute__((noinline)) void begin(const Rows<T>& rows, ptrdiff_t there) {
-    constexpr ptrdiff_t element = sizeof(T);
-    const ptrdiff_t row_bytes = classes_ * element, from_row_to_row = rows.stride * element;
-    ahead_bytes_ = bytes_to_rows(row_bytes_ahead, row_bytes, from_row_to_row);
-    soon_bytes_ = bytes_to_rows(bytes_to_first_cache, row_bytes, from_row_to_row);
+    ahead_bytes_ = bytes_to_rows(row_bytes_ahead, bytes_of(classes_), bytes_of(rows.stride));
+    soon_bytes_ = bytes_to_rows(bytes_to_first_cache, bytes_of(classes_), bytes_of(rows.stride));
     for (ptrdiff_t i = 0; i < width; ++i) {
       maxima_.put(i, i < there ? row_maxima<E>(rows.logits + i * rows.stride, classes_) : splat<T>(0));
     }
@@ -92,9 +91,17 @@ class RowReduction {
       } else {
         totals_.put(i, Accumulator<T>::of_nothing());
         sums.count[p + i] = 1;
+        ask_ahead(after);
         if (is_next_wanted) maxima_.put(i, row_maxima<E>(next_x, classes_));
       }
     }
+  }
+
+  // As beside a row that is summed: else the memory idles, and the hardware loses the stream of lines. Where 30 % of
+  // rows are left out, that took a quarter more.
+  void ask_ahead(const T* after) const {
+    const char* const line = reinterpret_cast<const char*>(after) + ahead_bytes_;
+    for (ptrdiff_t byte = 0; byte < bytes_of(classes_); byte += line_bytes) __builtin_prefetch(line + byte, 0, 2);
   }
 
   // The i-th row, of position p. The memory is asked for what comes some rows after the one at `after`.
