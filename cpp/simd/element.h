@@ -284,6 +284,9 @@ void gather_line(const void* source, Element element, ptrdiff_t stride, ptrdiff_
         return;
       }
     }
+    if constexpr (sizeof(*p) != 2) {
+      for (; i < count; ++i) target[i] = (T)p[i * stride];
+    }
     for (; i < count; i += width) {
       const ptrdiff_t n = count - i < width ? count - i : width;
       alignas(64) typename E::Real lane[width];

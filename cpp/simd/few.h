@@ -15,7 +15,8 @@ template <class T>
 bool is_for_few_classes(const Segment& s) {
   const Problem& problem = *s.problem;
   const ptrdiff_t most = s.positions < many_positions    ? few_classes
-                         : s.logits.position_stride != 1 ? few_plain_row_classes<T>
+                         : s.logits.class_stride == 1    ? few_plain_row_classes<T>
+                         : s.logits.position_stride != 1 ? few_classes
                                                          : few_column_bytes / (ptrdiff_t)sizeof(T);
   const bool is_plain = problem.operation == Operation::cross_entropy
                             ? s.target && !problem.base && problem.temperature == 1 && !problem.gradient_is_zero

@@ -106,6 +106,15 @@ CROSSENT_INLINE void store_short_rows(const T* tile, T* y, ptrdiff_t classes) {
   for (ptrdiff_t c = 0; c < classes; ++c) y[(width - 1) * classes + c] = square(width - 1)[c];
 }
 
+// A vector of positions one element at a time; absent ones are 0.
+template <class T>
+void load_elements(const T* x, ptrdiff_t position_stride, ptrdiff_t class_stride, ptrdiff_t classes, ptrdiff_t present,
+                   T* tile) {
+  for (ptrdiff_t p = 0; p < lanes<T>; ++p, x += position_stride) {
+    for (ptrdiff_t c = 0; c < classes; ++c) tile[c * batch_positions + p] = p < present ? x[c * class_stride] : 0;
+  }
+}
+
 template <class E>
 constexpr bool is_stored_as_computed = sizeof(typename E::Storage) == sizeof(typename E::Real);
 
@@ -130,6 +139,10 @@ __attribute__((noinline)) void load_tile(const typename E::Storage* x, ptrdiff_t
   for (ptrdiff_t p = 0; p < positions; p += width) {
     const ptrdiff_t present = positions - p < width ? positions - p : width;
     if constexpr (is_stored_as_computed<E>) {
+      if (class_stride != 1) {
+        load_elements(x + p * position_stride, position_stride, class_stride, classes, present, tile + p);
+        continue;
+      }
       const bool has_more = position_stride == classes && classes > 1 && p + width < readable;
       if (class_stride == 1 && present == width && (classes >= square_classes<T> || has_more)) {
         load_squares<T>(x + p * position_stride, position_stride, classes, asks_ahead, tile + p);
