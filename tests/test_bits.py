@@ -3,7 +3,7 @@
 import itertools
 import subprocess
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import cases
 import crossent
@@ -104,12 +104,16 @@ class TestRowsAreIndependent:
         assert cases.bits(again_grad[~others]) == cases.bits(grad[~others])
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("classes", [2, 3, 10, 64, 81, 128, 300, 1000])
-def test_factors_beside_it(instruction_set: str, dtype: cases.Tolerance, classes: int) -> None:
-    """A row whose gradient's factor is vast, tiny or special is computed another way; its neighbours aren't."""
+def test_factors_beside_it(
+    instruction_set: str, dtype: cases.Tolerance, classes: int, order: Literal["C", "F"]
+) -> None:
+    """A row whose gradient's factor is vast, tiny or special is computed another way, which shows in no neighbour."""
     logits, target, _ = rows(dtype, classes)
     logits[::7, 0] = np.inf
     logits[::11] = np.nan
+    logits = np.asarray(logits, order=order)
     target[::5] = -100
     factors = np.resize([1.0, 1e-3, 1e30, -1e-37, 1e-42, 0.0, 1e300, np.inf, np.nan, 2.0, -3.0], len(target))
     with np.errstate(all="ignore"):

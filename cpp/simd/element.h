@@ -287,7 +287,7 @@ void gather_line(const void* source, Element element, ptrdiff_t stride, ptrdiff_
     if constexpr (sizeof(*p) != 2) {
       for (; i < count; ++i) target[i] = (T)p[i * stride];
     }
-    for (; i < count; i += width) {
+    for (; i < count; i += width) {  // half precision
       const ptrdiff_t n = count - i < width ? count - i : width;
       alignas(64) typename E::Real lane[width];
       if (stride == 1) {

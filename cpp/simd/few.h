@@ -1,5 +1,5 @@
 // COMPILED ONCE PER INSTRUCTION SET. The plainest of problems, class indices or no targets among few classes, batch by
-// batch: where which problem goes is decided here.
+// batch: where which problem goes is decided here. Where positions lie side by side in memory, "few" are many more.
 #pragma once
 
 #include "column_stream.h"

@@ -5,7 +5,8 @@
 // The terms of a row, e_c = exp(x_c - M) in units of 2^-headroom and of the inverse unit, are kept, and with s = sum of
 // e_c they become the gradient by one product each:
 //     gradient_c = e_c · (W · scale / s),      gradient_y = -W · scale · ((s - e_y) / s),  summed without y.
-// Where the factor or a product could leave the range of T's normal numbers, the general way computes the gradient.
+// Where the factor or a product could leave the range of T's normal numbers, the general way computes the gradient of
+// the whole batch, with the same bits. A factor of +0 is as good as any.
 #pragma once
 
 #include "batch_sums.h"

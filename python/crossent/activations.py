@@ -112,7 +112,7 @@ def logsumexp(x: ArrayLike, axis: int | Sequence[int] | None = -1, *, keepdims: 
     array([0.69314718, 0.69314718])
     """
     values = _arrays.as_promoted_values(x)
-    axes = _options.as_axes(axis, values.shape)
+    axes, keeps = _options.as_axes(axis, values.shape), _options.as_keepdims(keepdims)
     rows = _merged(values, axes)
     result = _outputs.empty_losses(values, rows.shape[:-1])
     if rows.shape[-1]:
@@ -121,7 +121,7 @@ def logsumexp(x: ArrayLike, axis: int | Sequence[int] | None = -1, *, keepdims: 
         result.fill(-np.inf)
     with np.errstate(over="ignore"):
         result = result.astype(values.dtype, copy=False)  # a half precision is rounded here, once
-    if _options.as_keepdims(keepdims):
+    if keeps:
         result = result.reshape([1 if number in axes else extent for number, extent in enumerate(values.shape)])
     return _outputs.result_or_scalar(result)
 

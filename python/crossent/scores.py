@@ -123,9 +123,7 @@ class Scores:
                     f"scores[{i}] is of a single row without an axis: score logits of shape (1, C) instead"
                 )
             if shape[1:] != needed[1:]:
-                raise ValueError(
-                    f"scores[0] has the shape {needed}, but scores[{i}] {shape}: only the first may differ"
-                )
+                raise ValueError(f"scores[0] has the shape {needed}, but scores[{i}] {shape}: only axis 0 may differ")
             if other.classes != first.classes:
                 raise ValueError(f"scores[0] has {first.classes} classes, but scores[{i}] has {other.classes}")
             if (other.target is None) != (first.target is None):
