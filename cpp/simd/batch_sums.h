@@ -7,7 +7,15 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-// A vector of them, with `rest` in units of exp(maximum).
+// Label smoothing, probabilities, scores or a temperature need the general way.
+inline bool is_plain(const Segment& s) {
+  const Problem& problem = *s.problem;
+  return problem.operation == Operation::cross_entropy
+             ? s.target && !problem.base && problem.temperature == 1 && !problem.gradient_is_zero
+             : problem.operation != Operation::score;
+}
+
+// A vector of positions, with `rest` in units of exp(maximum).
 template <class T>
 struct BatchTotals {
   Doubles<T> maximum, count, rest, unit;

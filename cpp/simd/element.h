@@ -245,7 +245,7 @@ constexpr ptrdiff_t bytes_ahead = 16384;
 // And once more shortly before it is read: terms that wait for the second cache keep others from beginning. From memory
 // that takes 1 to 5 % off the time.
 constexpr ptrdiff_t bytes_to_first_cache = 512;
-// The same for rows that are read one after another.
+// How far ahead of rows that are read one after another: it keeps the memory busy.
 constexpr ptrdiff_t row_bytes_ahead = 12288;
 // In whole rows where these have gaps, or it would be the gaps that are asked for. Small ones do little harm.
 constexpr bool have_gaps(ptrdiff_t row_bytes, ptrdiff_t stride_bytes) {

@@ -9,8 +9,6 @@
 namespace crossent::CROSSENT_ISA {
 namespace {
 
-// Few classes, with one index each or none: label smoothing, probabilities, scores or a temperature need the general
-// way.
 template <class T>
 bool is_for_few_classes(const Segment& s) {
   const Problem& problem = *s.problem;
@@ -18,11 +16,8 @@ bool is_for_few_classes(const Segment& s) {
                          : s.logits.class_stride == 1    ? few_plain_row_classes<T>
                          : s.logits.position_stride != 1 ? few_classes
                                                          : few_column_bytes / (ptrdiff_t)sizeof(T);
-  const bool is_plain = problem.operation == Operation::cross_entropy
-                            ? s.target && !problem.base && problem.temperature == 1 && !problem.gradient_is_zero
-                            : problem.operation != Operation::score;
   const bool has_enough = problem.classes > 1 || problem.operation == Operation::log_softmax;
-  return is_plain && has_enough && !s.shared && problem.classes <= most;
+  return is_plain(s) && has_enough && !s.shared && problem.classes <= most;
 }
 
 template <class E>

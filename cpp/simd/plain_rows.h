@@ -20,13 +20,10 @@ template <class T>
 bool is_for_plain_rows(const Segment& s) {
   const Problem& problem = *s.problem;
   const Plane &x = s.logits, &y = s.output;
-  const bool is_plain = problem.operation == Operation::cross_entropy
-                            ? s.target && !problem.base && problem.temperature == 1 && !problem.gradient_is_zero
-                            : problem.operation != Operation::score;
   const bool are_rows = x.class_stride == 1 && (!y.data || (y.class_stride == 1 && size_of(y.element) == sizeof(T)));
   const bool is_of_length = least_plain_row_classes<T> <= problem.classes &&
                             problem.classes * (ptrdiff_t)sizeof(T) <= plain_row_bytes_at_most;
-  return is_plain && !s.shared && are_rows && is_of_length &&
+  return is_plain(s) && !s.shared && are_rows && is_of_length &&
          (!s.output_streams || (writes_meanwhile<T> && s.output_is_staged));
 }
 

@@ -98,7 +98,7 @@ class RowReduction {
   }
 
   // As beside a row that is summed: else the memory idles, and the hardware loses the stream of lines. Where 30 % of
-  // rows are left out, that took a quarter more.
+  // rows are left out, that took an eighth (1000 classes) to a quarter (200) more.
   void ask_ahead(const T* after) const {
     const char* const line = reinterpret_cast<const char*>(after) + ahead_bytes_;
     for (ptrdiff_t byte = 0; byte < bytes_of(classes_); byte += line_bytes) __builtin_prefetch(line + byte, 0, 2);

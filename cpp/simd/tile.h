@@ -144,7 +144,7 @@ __attribute__((noinline)) void load_tile(const typename E::Storage* x, ptrdiff_t
         continue;
       }
       const bool has_more = position_stride == classes && classes > 1 && p + width < readable;
-      if (class_stride == 1 && present == width && (classes >= square_classes<T> || has_more)) {
+      if (present == width && (classes >= square_classes<T> || has_more)) {
         load_squares<T>(x + p * position_stride, position_stride, classes, asks_ahead, tile + p);
         continue;
       }

@@ -114,25 +114,23 @@ def as_top_k(top_k: Any) -> tuple[int, ...]:
 
 def as_count(k: Any) -> int:
     """Return a number of rows, 0 or more."""
-    count = _as_int(k, "k", "")
-    if count < 0:
-        raise ValueError(f"k must be 0 or more, not {count}")
-    return count
+    return _as_int_from(0, k, "k")
 
 
 def as_number_of_classes(classes: Any) -> int:
     """Return a number of classes, 0 or more."""
-    count = _as_int(classes, "classes", "")
-    if count < 0:
-        raise ValueError(f"classes must be 0 or more, not {count}")
-    return count
+    return _as_int_from(0, classes, "classes")
 
 
 def as_number_of_threads(n: Any) -> int:
     """Return a number of threads, 1 or more."""
-    count = _as_int(n, "the number of threads", "")
-    if count < 1:
-        raise ValueError(f"the number of threads must be 1 or more, not {count}")
+    return _as_int_from(1, n, "the number of threads")
+
+
+def _as_int_from(least: int, value: Any, name: str) -> int:
+    count = _as_int(value, name, "")
+    if count < least:
+        raise ValueError(f"{name} must be {least} or more, not {count}")
     return count
 
 
