@@ -488,6 +488,8 @@ class TestArguments:
             ({"sample_weight": [*[1.0] * 199, math.inf]}, ValueError, "is inf"),
             ({"top_k": (0, 5)}, ValueError, "from 1 on, not 0"),
             ({"top_k": 5}, TypeError, "must be a sequence of integers, not 5"),
+            ({"top_k": np.array(2)}, TypeError, "must be a sequence of integers, not array"),
+            ({"top_k": b"12"}, TypeError, "must be a sequence of integers, not b'12'"),
             ({"top_k": (2.5,)}, TypeError, "must be an integer, not 2.5"),
             ({"bins": 0}, ValueError, "1 to 1000, not 0"),
             ({"bins": 1.5}, TypeError, "must be an integer, not 1.5"),

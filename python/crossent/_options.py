@@ -104,7 +104,8 @@ def _as_int(value: Any, name: str, alternative: str) -> int:
 
 def as_top_k(top_k: Any) -> tuple[int, ...]:
     """Return numbers of guesses in ascending order, 1 among them."""
-    if isinstance(top_k, str) or not hasattr(top_k, "__iter__"):
+    is_number = isinstance(top_k, np.ndarray) and top_k.ndim == 0
+    if is_number or isinstance(top_k, (str, bytes, bytearray, memoryview)) or not hasattr(top_k, "__iter__"):
         raise TypeError(f"top_k must be a sequence of integers, not {top_k!r}")
     guesses = {1, *(_as_int(k, "an element of top_k", "") for k in top_k)}
     if min(guesses) < 1:
